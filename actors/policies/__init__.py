@@ -1,0 +1,1 @@
+"""Players: each answers prompts with completions."""

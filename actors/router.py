@@ -1,0 +1,95 @@
+"""Which replica answers a request. Each worker decides alone, from the requests it has out."""
+
+import asyncio
+import time
+from collections.abc import Sequence
+from typing import Any
+
+import ray
+from ray.exceptions import ActorDiedError, RayActorError, RayTaskError
+
+from cluster.errors import FatalPolicyError, PickaxeError
+from cluster.types import Completion, GenerationRequest
+
+_PAUSE_S = 0.5
+"""Between two looks at a pool of which nobody answers."""
+
+
+def choose(in_flight: Sequence[int], resting: Sequence[bool], first: int) -> int | None:
+    """The least loaded replica that is not resting; ties go to the next after `first`.
+
+    Returns:
+        Its index, or None where all rest.
+    """
+    size = len(in_flight)
+    turns = [(first + offset) % size for offset in range(size)]
+    ready = [index for index in turns if not resting[index]]
+    return min(ready, key=lambda index: in_flight[index]) if ready else None
+
+
+class Router:
+    """One worker's way to the replicas; call it with a request.
+
+    A request whose replica dies is sent to another, or waits for one to come back. Asking again
+    is safe: the request carries its seed, so the answer is the same one.
+
+    Raises (when called):
+        FatalPolicyError: every replica is gone for good, or none answered for `patience_s`.
+    """
+
+    def __init__(self, replicas: Sequence[Any], first: int, patience_s: float) -> None:
+        self._replicas = list(replicas)
+        self._in_flight = [0] * len(self._replicas)
+        self._rested_until = [0.0] * len(self._replicas)
+        self._gone: dict[int, str] = {}
+        self._next = first
+        self._patience_s = patience_s
+
+    async def __call__(self, request: GenerationRequest) -> Completion:
+        cause = "none was tried"
+        deadline = time.monotonic() + self._patience_s
+        while time.monotonic() < deadline:
+            index = self._pick()
+            if index is None:
+                if len(self._gone) == len(self._replicas):
+                    raise FatalPolicyError(f"every replica is gone: {self._gone[0]}")
+                await asyncio.sleep(_PAUSE_S)
+                continue
+            try:
+                return await self._ask(index, request)
+            except ActorDiedError as error:
+                self._gone[index] = cause = first_line(error)
+            except RayActorError as error:
+                cause = first_line(error)
+                self._rested_until[index] = time.monotonic() + _PAUSE_S
+        raise FatalPolicyError(f"no replica answered for {self._patience_s:.0f} s: {cause}")
+
+    def _pick(self) -> int | None:
+        now = time.monotonic()
+        resting = [
+            index in self._gone or until > now for index, until in enumerate(self._rested_until)
+        ]
+        index = choose(self._in_flight, resting, self._next)
+        if index is not None:
+            self._next = (index + 1) % len(self._replicas)
+        return index
+
+    async def _ask(self, index: int, request: GenerationRequest) -> Completion:
+        self._in_flight[index] += 1
+        try:
+            completion: Completion = await self._replicas[index].generate.remote(request)
+        except RayTaskError as error:
+            if isinstance(error.cause, PickaxeError):
+                # Without Ray's copy of the remote traceback: this text is stored as a cause.
+                raise error.cause from None
+            raise
+        finally:
+            self._in_flight[index] -= 1
+        return completion
+
+
+def first_line(error: ray.exceptions.RayError) -> str:
+    """The root cause of an actor's failure, in one line."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    causes = [line for line in lines if "Error" in line.split(":")[0]]
+    return (causes or lines or [type(error).__name__])[-1]

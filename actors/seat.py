@@ -1,0 +1,99 @@
+"""Decide, before anything starts, how a player will be seated: what it sees, and if it can play."""
+
+import asyncio
+import os
+from pathlib import Path
+
+from actors.episode import Table
+from actors.model_files import frame_size, reads_pictures
+from actors.players import AnyPlayer
+from actors.worker import WorkerSetup
+from cluster.errors import UserError
+from configs.jobs import PlayedRun
+from configs.play import EnvConfig, PromptConfig
+from configs.player import OpenAIPlayer, VllmPlayer
+
+_CLASSIC_SIZE = 64
+
+
+def seat(player: AnyPlayer, run: PlayedRun, version: int) -> WorkerSetup:
+    """Everything the workers need to know of `player` in `run`.
+
+    Raises:
+        UserError: the player can't play, or can't see what it is to be shown.
+    """
+    _check(player)
+    sees = sees_pictures(player, run.prompt)
+    if isinstance(player, VllmPlayer) and run.prompt.history_frames > player.engine.max_images:
+        raise UserError(
+            f"prompt.history_frames {run.prompt.history_frames} is more than "
+            f"engine.max_images {player.engine.max_images}: raise the second"
+        )
+    return WorkerSetup(
+        player=player,
+        version=version,
+        env=run.env,
+        table=Table(
+            player=player.name,
+            model=player.model if isinstance(player, VllmPlayer | OpenAIPlayer) else player.kind,
+            provider=player.kind,
+            prompt=run.prompt,
+            play=run.play,
+            sees_pictures=sees,
+            frame_size=picture_size(player, run.env),
+            env=run.env.model_dump(mode="json"),
+        ),
+        index=0,
+        num_workers=run.cluster.num_workers,
+        patience_s=run.cluster.start_timeout_s,
+        secret=_secret(player),
+    )
+
+
+def sees_pictures(player: AnyPlayer, prompt: PromptConfig) -> bool:
+    """Whether `player` is sent pictures: as set, or as its model can.
+
+    Raises:
+        UserError: the settings want pictures for a model that reads none, or nobody can tell.
+    """
+    if isinstance(player, VllmPlayer):
+        able = reads_pictures(player.model)
+        if not able and (prompt.use_vision is True or prompt.image_only):
+            raise UserError(
+                f"model {player.model} reads no pictures: set prompt.use_vision and "
+                "prompt.image_only to false, or give a vision-language model"
+            )
+        return able if prompt.use_vision == "auto" else prompt.use_vision
+    if isinstance(player, OpenAIPlayer):
+        from actors.policies.vision_names import reads_pictures_by_name
+
+        if prompt.use_vision != "auto":
+            return prompt.use_vision
+        able = reads_pictures_by_name(player.model)
+        if prompt.image_only and not able:
+            raise UserError(f"model {player.model} reads no pictures: set prompt.image_only false")
+        return able
+    return False
+
+
+def picture_size(player: AnyPlayer, env: EnvConfig) -> int:
+    """`env.size` in pixels, decided."""
+    if env.size != "auto":
+        return env.size
+    return frame_size(player.model) if isinstance(player, VllmPlayer) else _CLASSIC_SIZE
+
+
+def _check(player: AnyPlayer) -> None:
+    if isinstance(player, OpenAIPlayer):
+        from actors.policies.openai import check_endpoint
+
+        asyncio.run(check_endpoint(player))
+    if isinstance(player, VllmPlayer) and player.adapter is not None:
+        if not (Path(player.adapter) / "adapter_config.json").is_file():
+            raise UserError(f"adapter {player.adapter} is no PEFT adapter folder")
+
+
+def _secret(player: AnyPlayer) -> tuple[str, str] | None:
+    if not isinstance(player, OpenAIPlayer):
+        return None
+    return player.api_key_env, os.environ[player.api_key_env]

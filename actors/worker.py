@@ -1,0 +1,99 @@
+"""The Ray actor that plays: many episodes at once on one event loop."""
+
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import ray
+from ray.util.metrics import Counter, Gauge
+
+from actors.episode import Table, World, play
+from actors.game import Game
+from actors.players import AnyPlayer, policies_of
+from actors.router import Router
+from cluster.types import EpisodeSpec, Summary, Trajectory
+from configs.play import EnvConfig
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WorkerSetup:
+    """All that a worker needs to play for a run; the same for every worker but `index`."""
+
+    player: AnyPlayer
+    version: int
+    env: EnvConfig
+    table: Table
+    index: int
+    num_workers: int
+    patience_s: float
+    """How long a request waits for a replica that serves."""
+    secret: tuple[str, str] | None = field(default=None, repr=False)
+    """Name and value of the environment variable that holds an endpoint's key."""
+    make_world: Callable[[EnvConfig, int], World] = Game
+
+
+class RolloutWorker:
+    """Plays episodes on request."""
+
+    def __init__(self, setup: WorkerSetup, replicas: Sequence[Any]) -> None:
+        self._setup = setup
+        if setup.secret is not None:
+            # Handed over in memory: a runtime environment would show it in the dashboard.
+            os.environ.__setitem__(*setup.secret)
+        router = Router(replicas, setup.index, setup.patience_s)
+        self._make_policy = policies_of(
+            setup.player, setup.table.prompt.max_actions, setup.num_workers, router, setup.version
+        )
+        self._count = _Counters(setup.table.player)
+
+    async def play(self, spec: EpisodeSpec) -> tuple[Summary, Trajectory]:
+        """Play one episode; call with `num_returns=2`, so that the caller owns both.
+
+        Raises:
+            FatalPolicyError: the policy will not answer again.
+        """
+        setup = self._setup
+        self._count.playing(+1)
+        try:
+            trajectory = await play(
+                spec,
+                lambda seed: setup.make_world(setup.env, seed),
+                self._make_policy(spec),
+                setup.table,
+            )
+        finally:
+            self._count.playing(-1)
+        summary = trajectory.summary()
+        self._count.played(summary)
+        return summary, trajectory
+
+    async def ready(self) -> str:
+        """The node's id, once the worker can play."""
+        return str(ray.get_runtime_context().get_node_id())
+
+
+class _Counters:
+    """What the Ray dashboard shows of a worker."""
+
+    def __init__(self, player: str) -> None:
+        tags = ("player", "ending")
+        self._decisions = Counter("pickaxe_decisions", "Decisions played", tags[:1])
+        self._tokens = Counter("pickaxe_completion_tokens", "Tokens generated", tags[:1])
+        self._episodes = Counter("pickaxe_episodes", "Episodes played, by ending", tags)
+        self._playing = Gauge("pickaxe_episodes_playing", "Episodes under way", tags[:1])
+        for metric in (self._decisions, self._tokens, self._episodes, self._playing):
+            metric.set_default_tags({"player": player})
+        self._num_playing = 0
+
+    def playing(self, change: int) -> None:
+        self._num_playing += change
+        self._playing.set(self._num_playing)
+
+    def played(self, summary: Summary) -> None:
+        self._episodes.inc(1, {"ending": summary.ending})
+        # Counters refuse to grow by 0.
+        if summary.num_turns:
+            self._decisions.inc(summary.num_turns)
+        if summary.num_completion_tokens:
+            self._tokens.inc(summary.num_completion_tokens)

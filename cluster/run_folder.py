@@ -1,0 +1,93 @@
+"""A run's folder: whose it is, what configuration it holds, and that one process writes it."""
+
+import fcntl
+import os
+from pathlib import Path
+from typing import IO, Any
+
+from cluster.errors import UserError
+from configs.jobs import PlayedRun
+from configs.load import dump, read_toml
+
+_ELSEWHERE = {"cluster", "output"}
+"""Sections that say where a run happens, not what it is: they may change when it is continued."""
+
+
+class RunFolder:
+    """Opens or continues a run; use as a context manager."""
+
+    def __init__(self, config: PlayedRun) -> None:
+        self.path = Path(config.output).absolute()
+        self._config = config
+        self._lock: IO[str] | None = None
+
+    def __enter__(self) -> "RunFolder":
+        """Take the folder.
+
+        Raises:
+            UserError: it can't be written, another process is at it, or it holds another run.
+        """
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            self._lock = (self.path / ".lock").open("w")
+        except OSError as error:
+            raise UserError(f"can't write to output {self.path}: {error.strerror}") from None
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            raise UserError(f"another process is writing to {self.path}") from None
+        self._claim()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._lock is not None:
+            self._lock.close()
+
+    def _claim(self) -> None:
+        path = self.path / "config.toml"
+        if path.exists():
+            key = first_difference(_identity(read_toml(path)), _identity(_as_dict(self._config)))
+            if key:
+                raise UserError(
+                    f"{self.path} holds a run with another configuration ({key} differs): "
+                    "give another output, or the same settings to continue it"
+                )
+        elif any(entry.name != ".lock" for entry in self.path.iterdir()):
+            raise UserError(f"{self.path} is not empty and holds no run: give another output")
+        write_atomically(path, dump(self._config))
+
+    def write_text(self, name: str, text: str) -> Path:
+        """Put a file into the folder, whole or not at all."""
+        path = self.path / name
+        write_atomically(path, text)
+        return path
+
+
+def write_atomically(path: Path, text: str) -> None:
+    """Write beside, then rename: a reader sees the old text or the new."""
+    beside = path.with_name(f".{path.name}.tmp")
+    beside.write_text(text, encoding="utf-8")
+    os.replace(beside, path)
+
+
+def first_difference(left: Any, right: Any, name: str = "") -> str:
+    """Dotted name of the first setting in which two configurations differ; '' if none does."""
+    if isinstance(left, dict) and isinstance(right, dict):
+        for key in sorted(left.keys() | right.keys()):
+            inner = f"{name}.{key}" if name else key
+            if key not in left or key not in right:
+                return inner
+            found = first_difference(left[key], right[key], inner)
+            if found:
+                return found
+        return ""
+    return "" if left == right else name
+
+
+def _as_dict(config: PlayedRun) -> dict[str, Any]:
+    data: dict[str, Any] = config.model_dump(mode="json", exclude_none=True)
+    return data
+
+
+def _identity(data: dict[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in data.items() if key not in _ELSEWHERE}

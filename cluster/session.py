@@ -1,0 +1,89 @@
+"""The one place that connects to Ray, and leaves it clean."""
+
+import contextlib
+import logging
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import ray
+
+from cluster.errors import UserError
+from cluster.placement import Node
+from configs.jobs import ClusterConfig
+
+_TOKEN = Path.home() / ".ray" / "auth_token"
+
+
+@contextlib.contextmanager
+def connect(config: ClusterConfig) -> Iterator[None]:
+    """A Ray to run on, as `cluster.address` says.
+
+    On leaving, actors and placement groups of this driver are gone; a Ray of our own is stopped.
+
+    Raises:
+        UserError: the cluster that was asked for can't be reached, or refuses us.
+    """
+    _choose_auth(config.address)
+    address = None if config.address == "auto" else config.address
+    try:
+        ray.init(
+            address=address,
+            log_to_driver=False,
+            logging_level=logging.ERROR,
+            configure_logging=True,
+        )
+    except (ConnectionError, RuntimeError, ValueError, ray.exceptions.RayError) as error:
+        raise UserError(_why(config.address, error)) from error
+    try:
+        yield
+    finally:
+        ray.shutdown()
+
+
+def _choose_auth(address: str) -> None:
+    """Present the token of this machine where there is one, unless the user decided.
+
+    Ray 2.60 gives a cluster of its own a token, and a cluster made by `ray start` wants one as
+    soon as the file exists; a client that was not told so is refused.
+    """
+    if address != "local" and _TOKEN.exists():
+        os.environ.setdefault("RAY_AUTH_MODE", "token")
+
+
+def _why(address: str, error: Exception) -> str:
+    text = " ".join(str(error).split())
+    if "auth" in text.lower():
+        return (
+            f"Ray at {address!r} refused us: export RAY_AUTH_MODE=token and RAY_AUTH_TOKEN (or "
+            f"~/.ray/auth_token) with the cluster's token, or RAY_AUTH_MODE=disabled if it has none"
+        )
+    return f"can't reach Ray at cluster.address {address!r}: {text[:200]}"
+
+
+def nodes() -> list[Node]:
+    """What each living node has free now."""
+    # Ray has no public call for what is free on each node.
+    free = ray._private.state.available_resources_per_node()
+    return [
+        Node(
+            name=node["NodeManagerHostname"] + "/" + node["NodeID"][:6],
+            cpus=free.get(node["NodeID"], {}).get("CPU", 0.0),
+            gpus=free.get(node["NodeID"], {}).get("GPU", 0.0),
+        )
+        for node in ray.nodes()
+        if node["Alive"]
+    ]
+
+
+def check_output(output: str) -> None:
+    """Refuse an output that would be lost with Ray's copy of the working folder.
+
+    Raises:
+        UserError: a relative path, inside a job of `ray job submit`.
+    """
+    if "runtime_resources" in Path.cwd().parts and not Path(output).is_absolute():
+        raise UserError(
+            f"output {output!r} is relative to Ray's own copy of the working folder and would be "
+            "lost with it: give an absolute path"
+        )

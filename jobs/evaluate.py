@@ -1,0 +1,68 @@
+"""Evaluate any number of policies side by side on the same worlds.
+
+    python -m jobs.evaluate configs/cpu/evaluate.toml
+    python -m jobs.evaluate --policies '["scripted", "random"]' --seeds 0-19 --output runs/eval
+
+Prints a line for each episode and a table with 95 % bootstrap intervals, and writes
+`summary.json` into the output folder. The same command continues a run that was stopped.
+"""
+
+from typing import TYPE_CHECKING, Any
+
+from jobs.entry import enter
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from cluster.types import Summary
+    from configs.jobs import EvaluateConfig
+
+
+def main() -> int:
+    from configs.jobs import EvaluateConfig
+    from configs.load import load_or_help
+
+    evaluate(load_or_help(EvaluateConfig, __doc__ or ""))
+    return 0
+
+
+def evaluate(config: "EvaluateConfig") -> dict[str, Any]:
+    """Play, score, print, write; returns what `summary.json` holds."""
+    import json
+
+    from cluster.run_folder import RunFolder
+    from jobs.playing import play_all
+    from jobs.report import table
+
+    with RunFolder(config) as folder:
+        homes = {policy: folder.path / "players" / policy.name for policy in config.policies}
+        traces = {policy: home / "traces" for policy, home in homes.items()}
+        played = play_all(config, traces, config.plays)
+        summary = {
+            "seeds": list(config.seeds),
+            "samples": config.samples,
+            "env_length": config.env.length,
+            "policies": [
+                _figures(policy, played[policy], homes[policy]) for policy in config.policies
+            ],
+        }
+        path = folder.write_text("summary.json", json.dumps(summary, indent=2) + "\n")
+    print(table(summary["policies"]))
+    print(f"summary: {path}")
+    return summary
+
+
+def _figures(policy: Any, played: "list[Summary]", home: "Path") -> dict[str, Any]:
+    from cluster.scores import score
+
+    return {
+        "name": policy.name,
+        "model": getattr(policy, "model", policy.kind),
+        "provider": policy.kind,
+        **score(played),
+        "output_dir": str(home),
+    }
+
+
+if __name__ == "__main__":
+    enter(main)

@@ -1,0 +1,159 @@
+"""What collect and evaluate share: check, plan, start, play, watch, stop."""
+
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+
+from actors.players import AnyPlayer
+from actors.replica_pool import ReplicaPool, adapter_files
+from actors.rollout import Rollout, roll_out
+from actors.seat import seat
+from cluster.errors import RunError, TraceError
+from cluster.placement import Role, plan
+from cluster.session import check_output, connect, nodes
+from cluster.traces import read_summaries
+from cluster.types import EpisodeSpec, Summary
+from configs.jobs import ClusterConfig, PlayedRun
+from configs.player import EngineConfig, VllmPlayer
+from jobs.progress import Tally, progress_of
+
+Serving = tuple[str, EngineConfig] | None
+"""Which replicas a player needs: a model and how it is served; None needs none."""
+
+
+def play_all(
+    run: PlayedRun, folders: Mapping[AnyPlayer, Path], plays: Sequence[tuple[int, int]]
+) -> dict[AnyPlayer, list[Summary]]:
+    """Play what is missing of `plays` for every player.
+
+    Args:
+        run: settings that all players share.
+        folders: each player's traces.
+        plays: (seed, sample) of the episodes.
+
+    Returns:
+        Each player's summaries, in the order of `plays`.
+
+    Raises:
+        PickaxeError: bad input, or a part that the run needs has died.
+    """
+    check_output(run.output)
+    specs = tuple(EpisodeSpec(seed=seed, sample=sample) for seed, sample in plays)
+    missing = {player: _missing(folder, specs) for player, folder in folders.items()}
+    waiting = [player for player in folders if missing[player]]
+    for player in waiting:
+        seat(player, run, version=0)
+    if waiting:
+        with connect(run.cluster):
+            _show_plan(waiting, run.cluster)
+            for serving, players in _by_serving(waiting):
+                with _serve(serving, run) as pool:
+                    for version, player in enumerate(players, start=1):
+                        rollout = _rollout(run, player, version, pool, folders[player])
+                        _play(replace(rollout, specs=missing[player]), len(specs))
+    return {player: _settled(folder, specs) for player, folder in folders.items()}
+
+
+def _missing(folder: Path, specs: Sequence[EpisodeSpec]) -> tuple[EpisodeSpec, ...]:
+    scan = read_summaries(folder)
+    for reason in scan.refused:
+        print(f"warning: left aside: {reason}", file=sys.stderr)
+    have = {summary.spec for summary in scan.summaries}
+    return tuple(spec for spec in specs if spec not in have)
+
+
+def _serving(player: AnyPlayer) -> Serving:
+    return (player.model, player.engine) if isinstance(player, VllmPlayer) else None
+
+
+def _by_serving(players: Sequence[AnyPlayer]) -> list[tuple[Serving, list[AnyPlayer]]]:
+    """Players that share replicas play one after the other, so that a pool starts only once."""
+    groups: dict[Serving, list[AnyPlayer]] = {}
+    for player in players:
+        groups.setdefault(_serving(player), []).append(player)
+    return list(groups.items())
+
+
+def _show_plan(players: Sequence[AnyPlayer], cluster: ClusterConfig) -> None:
+    """Print where the actors go; with several pools, each has the cluster for itself in turn."""
+    free = nodes()
+    for serving, _ in _by_serving(players):
+        roles = [Role(name="worker", count=cluster.num_workers, cpus=cluster.worker_cpus)]
+        if serving is not None:
+            roles.append(_replica_role(serving[1]))
+        print(plan(roles, free).table(), flush=True)
+
+
+def _replica_role(engine: EngineConfig) -> Role:
+    gpus = engine.tensor_parallel if engine.device == "gpu" else 0
+    return Role(name="replica", count=engine.num_replicas, cpus=engine.cores, gpus=gpus)
+
+
+@contextmanager
+def _serve(serving: Serving, run: PlayedRun) -> Iterator[ReplicaPool | None]:
+    if serving is None:
+        yield None
+        return
+    model, engine = serving
+    name = Path(run.output).name
+    with ReplicaPool(name, model, engine, run.cluster.max_restarts) as pool:
+        print(f"starting {engine.num_replicas} replica(s) of {model} ...", flush=True)
+        pool.wait_until_ready(run.cluster.start_timeout_s)
+        yield pool
+
+
+def _rollout(
+    run: PlayedRun, player: AnyPlayer, version: int, pool: ReplicaPool | None, traces: Path
+) -> Rollout:
+    """A rollout of no episodes yet, with the player's adapter loaded as policy `version`."""
+    adapted = isinstance(player, VllmPlayer) and player.adapter is not None
+    if pool is not None and isinstance(player, VllmPlayer) and player.adapter is not None:
+        pool.load(version, adapter_files(player.adapter))
+    return Rollout(
+        name=f"{Path(run.output).name}/{player.name}",
+        specs=(),
+        setup=seat(player, run, version if adapted else 0),
+        replicas=pool.handles if pool is not None else (),
+        traces=traces,
+        cluster=run.cluster,
+    )
+
+
+def _play(rollout: Rollout, num_asked: int) -> None:
+    label = rollout.setup.player.name
+    tally = Tally(label, total=num_asked, done=num_asked - len(rollout.specs))
+    if tally.done:
+        print(f"{label}: {tally.done} of {num_asked} episodes are here already", flush=True)
+    with progress_of(tally) as (refresh, show):
+        for news in roll_out(rollout):
+            for summary in news.summaries:
+                tally.add(summary)
+                show(line_of(summary))
+            refresh()
+    if news.dropped:
+        key, reasons = next(iter(news.dropped.items()))
+        raise RunError(
+            f"{len(news.dropped)} episodes were dropped, the first {key}: {'; '.join(reasons)}"
+        )
+
+
+def line_of(summary: Summary) -> str:
+    """An episode in a line."""
+    spec = summary.spec
+    play = f" sample {spec.sample}" if spec.sample else ""
+    line = (
+        f"Seed {spec.seed:02d}{play}: steps={summary.num_turns}, "
+        f"achievements={len(summary.achievements)}, tool_calls={summary.num_tool_calls}, "
+        f"reward={summary.total_reward:.3f}"
+    )
+    return f"{line}, error: {summary.error}" if summary.error else line
+
+
+def _settled(folder: Path, specs: Sequence[EpisodeSpec]) -> list[Summary]:
+    found = {summary.spec: summary for summary in read_summaries(folder).summaries}
+    lost = [spec.id for spec in specs if spec not in found]
+    if lost:
+        raise TraceError(f"{len(lost)} episodes are not in {folder}, the first {lost[0]}")
+    return [found[spec] for spec in specs]

@@ -1,0 +1,139 @@
+"""Configuration: what is refused, in which words, and what survives a round trip."""
+
+import tomllib
+from pathlib import Path
+
+import pytest
+
+from configs.errors import UserError
+from configs.jobs import CollectConfig, EvaluateConfig
+from configs.load import describe, dump, load
+from configs.play import EnvConfig
+from configs.player import ScriptedPlayer, VllmPlayer
+
+BASE = ["--output", "runs/x", "--seeds", "0-3", "--policy", "vllm"]
+
+
+def collect(*overrides: str) -> CollectConfig:
+    return load(CollectConfig, [*BASE, *overrides])
+
+
+def refusal(*overrides: str) -> str:
+    with pytest.raises(UserError) as caught:
+        collect(*overrides)
+    return str(caught.value)
+
+
+def test_seed_text_counts_both_ends() -> None:
+    assert collect("--seeds", "0-2,7").seeds == (0, 1, 2, 7)
+
+
+def test_one_seed_is_a_list_of_one() -> None:
+    assert collect("--seeds", "5").seeds == (5,)
+
+
+def test_a_kind_alone_takes_that_kinds_defaults() -> None:
+    assert collect("--policy", "scripted").policy == ScriptedPlayer(kind="scripted")
+
+
+def test_dotted_override_reaches_into_a_kind_given_alone() -> None:
+    policy = collect("--policy.temperature", "0.5").policy
+    assert isinstance(policy, VllmPlayer)
+    assert policy.temperature == 0.5
+
+
+def test_list_positions_can_be_overridden() -> None:
+    two = ["--output", "x", "--seeds", "0", "--policies", '["vllm", "random"]']
+    config = load(EvaluateConfig, [*two, "--policies.0.temperature", "0"])
+    assert [policy.kind for policy in config.policies] == ["vllm", "random"]
+    assert config.policies[0] == VllmPlayer(kind="vllm", temperature=0)
+
+
+def test_override_wins_over_the_file(tmp_path: Path) -> None:
+    path = tmp_path / "run.toml"
+    path.write_text('output = "a"\nseeds = [1]\npolicy = "random"\n[env]\nlength = 50\n')
+    config = load(CollectConfig, [str(path), "--env.length", "60"])
+    assert (config.output, config.env.length) == ("a", 60)
+
+
+def test_episodes_beyond_the_seeds_play_worlds_again() -> None:
+    config = collect("--seeds", "3,4", "--episodes", "5")
+    assert config.plays == ((3, 0), (4, 0), (3, 1), (4, 1), (3, 2))
+
+
+@pytest.mark.parametrize(
+    ("overrides", "words"),
+    [
+        (["--policy.temprature", "1"], "unknown setting 'policy.temprature'; the nearest is"),
+        (["--env.lenght", "1"], "the nearest is 'env.length'"),
+        (["--cluster.num_workers", "two"], "cluster.num_workers"),
+        (["--env.size", "big"], "env.size"),
+        (["--seeds", "[]"], "the seed list is empty"),
+        (["--seeds", ""], "the seed list is empty"),
+        (["--seeds", "3,3"], "seed 3 is listed twice"),
+        (["--seeds", "1-x"], "'1-x' is neither a number nor a-b"),
+        (["--policy.engine.lora.max_rank", "9"], "policy.engine.lora.max_rank"),
+        (["--policy.engine.tensor_parallel", "2"], "tensor_parallel needs device gpu"),
+        (["--policy.adapter", "x"], "adapter needs engine.lora"),
+        (["--prompt.use_vision", "false", "--prompt.image_only", "true"], "image_only needs"),
+        (["--env.view", "[8, 9]"], "has no middle tile"),
+        (["--episodes"], "--episodes needs a value"),
+        (["episodes"], "unexpected 'episodes'"),
+    ],
+)
+def test_bad_input_is_refused_in_one_line(overrides: list[str], words: str) -> None:
+    message = refusal(*overrides)
+    assert words in message
+    assert "\n" not in message
+
+
+def test_a_missing_setting_is_named() -> None:
+    with pytest.raises(UserError, match="setting 'seeds' is missing"):
+        load(CollectConfig, ["--output", "x", "--policy", "random"])
+
+
+def test_a_missing_file_is_named(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"can't read config .*nowhere\.toml: No such file"):
+        load(CollectConfig, [str(tmp_path / "nowhere.toml")])
+
+
+def test_a_file_that_is_not_toml_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "bad.toml"
+    path.write_text("seeds = [")
+    with pytest.raises(UserError, match=r"bad\.toml is not TOML"):
+        load(CollectConfig, [str(path)])
+
+
+def test_two_policies_of_one_name_are_refused() -> None:
+    with pytest.raises(UserError, match="two policies are named 'random'"):
+        load(
+            EvaluateConfig,
+            ["--output", "x", "--seeds", "0", "--policies", '["random", "random"]'],
+        )
+
+
+def test_dump_and_load_give_the_same_configuration(tmp_path: Path) -> None:
+    config = collect("--policy.engine.lora.max_rank", "8", "--play.interrupts", "[]")
+    path = tmp_path / "config.toml"
+    path.write_text(dump(config))
+    assert load(CollectConfig, [str(path)]) == config
+
+
+def test_every_preset_loads() -> None:
+    presets = [path for path in Path("configs").glob("*/*.toml") if "models" not in path.parts]
+    assert len(presets) >= 2
+    for path in presets:
+        schema = EvaluateConfig if "policies" in tomllib.loads(path.read_text()) else CollectConfig
+        load(schema, [str(path)])
+
+
+def test_help_explains_every_setting() -> None:
+    lines = list(describe(EvaluateConfig))
+    assert len(lines) > 50
+    assert [line for line in lines if "\n" not in line] == []
+
+
+def test_view_rows_leave_room_for_the_inventory() -> None:
+    assert EnvConfig().view_rows == 7
+    assert EnvConfig(view=(11, 9)).view_rows == 7
+    assert EnvConfig(view=(7, 8)).view_rows == 5

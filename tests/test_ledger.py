@@ -1,0 +1,164 @@
+"""The ledger's account: worked examples, then any order of events."""
+
+import pytest
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+
+from cluster.ledger import Attempt, Ledger
+from cluster.types import EpisodeSpec
+
+SPECS = tuple(EpisodeSpec(seed=seed) for seed in range(4))
+
+
+def started(ledger: Ledger, worker: int = 0, now: float = 0.0) -> Attempt:
+    attempt = ledger.start(worker, now)
+    assert attempt is not None
+    return attempt
+
+
+def test_an_episode_goes_from_pending_to_finished() -> None:
+    ledger = Ledger(SPECS[:1], max_attempts=1)
+    attempt = started(ledger)
+    assert ledger.result(attempt)
+    assert ledger.counts() | {"played": 1} == ledger.counts()
+    ledger.durable([attempt.spec])
+    assert ledger.counts()["finished"] == 1
+    assert ledger.is_settled
+
+
+def test_a_lost_attempt_is_started_again() -> None:
+    ledger = Ledger(SPECS[:1], max_attempts=2)
+    ledger.lost(started(ledger), "its worker died")
+    assert started(ledger, worker=1).number == 1
+    assert ledger.num_replayed == 1
+
+
+def test_after_max_attempts_an_episode_is_dropped_with_its_reasons() -> None:
+    ledger = Ledger(SPECS[:1], max_attempts=2)
+    ledger.lost(started(ledger), "first")
+    ledger.lost(started(ledger), "second")
+    assert ledger.dropped() == {SPECS[0].id: ("first", "second")}
+    assert ledger.is_settled
+
+
+def test_an_overdue_episode_goes_to_another_worker_only() -> None:
+    ledger = Ledger(SPECS[:1], max_attempts=3, timeout_s=10.0)
+    first = started(ledger, worker=0, now=0.0)
+    assert ledger.expire(now=9.9) == []
+    assert ledger.expire(now=10.0) == [first]
+    assert ledger.start(worker=0, now=11.0) is None
+    assert started(ledger, worker=1, now=11.0).number == 1
+
+
+def test_the_first_result_counts_and_the_second_is_discarded() -> None:
+    ledger = Ledger(SPECS[:1], max_attempts=3, timeout_s=10.0)
+    slow = started(ledger, worker=0, now=0.0)
+    ledger.expire(now=10.0)
+    quick = started(ledger, worker=1, now=11.0)
+    assert ledger.result(quick)
+    assert not ledger.result(slow)
+    assert ledger.num_duplicates == 1
+    assert ledger.counts()["played"] == 1
+
+
+def test_a_late_result_takes_its_episode_back_from_the_pending() -> None:
+    ledger = Ledger(SPECS[:1], max_attempts=3, timeout_s=10.0)
+    slow = started(ledger, worker=0, now=0.0)
+    ledger.expire(now=10.0)
+    assert ledger.result(slow)
+    assert ledger.start(worker=1, now=12.0) is None
+
+
+def test_a_lost_result_is_played_again() -> None:
+    ledger = Ledger(SPECS[:1], max_attempts=2)
+    attempt = started(ledger)
+    ledger.result(attempt)
+    ledger.result_lost([attempt.spec], "its object was lost")
+    assert ledger.counts()["pending"] == 1
+
+
+def test_an_attempt_can_end_only_once() -> None:
+    ledger = Ledger(SPECS[:1], max_attempts=2)
+    attempt = started(ledger)
+    ledger.result(attempt)
+    with pytest.raises(ValueError, match="not under way"):
+        ledger.lost(attempt, "twice")
+
+
+class AnyOrder(RuleBasedStateMachine):
+    """Workers die, dawdle, return twice; results get lost. The account must hold throughout."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.ledger = Ledger(SPECS, max_attempts=3, timeout_s=5.0)
+        self.now = 0.0
+        self.under_way: list[Attempt] = []
+        self.held: list[EpisodeSpec] = []
+        self.written: list[EpisodeSpec] = []
+
+    @rule(worker=st.integers(0, 2))
+    def start(self, worker: int) -> None:
+        attempt = self.ledger.start(worker, self.now)
+        if attempt is not None:
+            assert attempt.spec not in self.held + self.written
+            assert not any(
+                other.spec == attempt.spec and other.worker == worker for other in self.under_way
+            )
+            self.under_way.append(attempt)
+
+    @precondition(lambda self: self.under_way)
+    @rule(data=st.data())
+    def comes_back(self, data: st.DataObject) -> None:
+        attempt = data.draw(st.sampled_from(self.under_way))
+        self.under_way.remove(attempt)
+        accepted = self.ledger.result(attempt)
+        assert accepted == (attempt.spec not in self.held + self.written)
+        if accepted:
+            self.held.append(attempt.spec)
+
+    @precondition(lambda self: self.under_way)
+    @rule(data=st.data())
+    def is_lost(self, data: st.DataObject) -> None:
+        attempt = data.draw(st.sampled_from(self.under_way))
+        self.under_way.remove(attempt)
+        self.ledger.lost(attempt, "lost")
+
+    @rule(seconds=st.floats(0.0, 6.0))
+    def time_passes(self, seconds: float) -> None:
+        self.now += seconds
+        for attempt in self.ledger.expire(self.now):
+            assert attempt in self.under_way
+
+    @precondition(lambda self: self.held)
+    @rule(safe=st.booleans())
+    def is_written(self, safe: bool) -> None:
+        spec = self.held.pop()
+        if safe:
+            self.ledger.durable([spec])
+            self.written.append(spec)
+        else:
+            self.ledger.result_lost([spec], "object lost")
+
+    @invariant()
+    def the_states_add_up(self) -> None:
+        counts = self.ledger.counts()
+        assert sum(counts.values()) == len(SPECS)
+        assert min(counts.values()) >= 0
+        assert counts["finished"] == len(self.written)
+        assert counts["played"] == len(self.held)
+
+    @invariant()
+    def whatever_is_dropped_has_used_up_its_attempts(self) -> None:
+        for reasons in self.ledger.dropped().values():
+            assert len(reasons) >= 3
+
+    @invariant()
+    def settled_means_nothing_is_open(self) -> None:
+        if self.ledger.is_settled:
+            assert not self.held
+            assert self.ledger.start(worker=99, now=self.now) is None
+
+
+TestAnyOrder = AnyOrder.TestCase
+TestAnyOrder.settings = settings(max_examples=150, stateful_step_count=40, deadline=None)
