@@ -5,7 +5,7 @@ The player in the game and the learner at its batches call the same `render`.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 from actors.state_text import state_text
 from cluster.types import Observation, ParseOutcome, Turn
@@ -59,6 +59,13 @@ def render(
         parts.append(_recent(past[-settings.recent_turns :]))
     parts.append(_request(settings))
     return Rendered(_RULES, "\n".join(parts), _images(frame, past, settings))
+
+
+def chat_messages(system: str, text: str, num_images: int) -> list[dict[str, Any]]:
+    """A request as a chat template takes it: text, then a placeholder for each picture."""
+    parts = [{"type": "text", "text": text}] if text else []
+    parts += [{"type": "image"}] * num_images
+    return [{"role": "system", "content": system}, {"role": "user", "content": parts}]
 
 
 def _images(frame: bytes | None, past: Sequence[Turn], settings: PromptConfig) -> tuple[bytes, ...]:

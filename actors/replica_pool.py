@@ -1,7 +1,6 @@
 """The replicas of one model: a placement group each, cores of their own, restarts, an end."""
 
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import ray
@@ -117,10 +116,3 @@ class ReplicaPool:
             )
             .remote(self._model, self._engine, slot)
         )
-
-
-def adapter_files(folder: str) -> dict[str, bytes]:
-    """A PEFT adapter's folder as bytes, to travel through the object store."""
-    return {
-        path.name: path.read_bytes() for path in sorted(Path(folder).iterdir()) if path.is_file()
-    }

@@ -4,6 +4,7 @@ import asyncio
 import os
 from pathlib import Path
 
+from actors.adapter import check_adapter, read_adapter
 from actors.episode import Table
 from actors.model_files import frame_size, reads_pictures
 from actors.players import AnyPlayer
@@ -22,7 +23,7 @@ def seat(player: AnyPlayer, run: PlayedRun, version: int) -> WorkerSetup:
     Raises:
         UserError: the player can't play, or can't see what it is to be shown.
     """
-    _check(player)
+    _check(player, run.cluster.num_workers)
     sees = sees_pictures(player, run.prompt)
     if isinstance(player, VllmPlayer) and run.prompt.history_frames > player.engine.max_images:
         raise UserError(
@@ -83,14 +84,20 @@ def picture_size(player: AnyPlayer, env: EnvConfig) -> int:
     return frame_size(player.model) if isinstance(player, VllmPlayer) else _CLASSIC_SIZE
 
 
-def _check(player: AnyPlayer) -> None:
+def _check(player: AnyPlayer, num_workers: int) -> None:
     if isinstance(player, OpenAIPlayer):
         from actors.policies.openai import check_endpoint
 
+        if num_workers > player.max_concurrency:
+            raise UserError(
+                f"policy {player.name!r}: max_concurrency {player.max_concurrency} can't be "
+                f"divided among {num_workers} workers: raise it or lower cluster.num_workers"
+            )
         asyncio.run(check_endpoint(player))
     if isinstance(player, VllmPlayer) and player.adapter is not None:
-        if not (Path(player.adapter) / "adapter_config.json").is_file():
-            raise UserError(f"adapter {player.adapter} is no PEFT adapter folder")
+        files = read_adapter(Path(player.adapter))
+        if player.engine.lora is not None:
+            check_adapter(files, player.engine.lora)
 
 
 def _secret(player: AnyPlayer) -> tuple[str, str] | None:

@@ -7,26 +7,30 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import ray
+from ray._private import services
+from ray._private.authentication import authentication_token_setup
+from ray._raylet import GcsClient  # type: ignore[attr-defined]  # a compiled module
 
 from cluster.errors import UserError
 from cluster.placement import Node
 from configs.jobs import ClusterConfig
 
-_TOKEN = Path.home() / ".ray" / "auth_token"
-
 
 @contextlib.contextmanager
 def connect(config: ClusterConfig) -> Iterator[None]:
-    """A Ray to run on, as `cluster.address` says.
+    """A Ray to run on, as `cluster.address` says; one inside another is the same one.
 
     On leaving, actors and placement groups of this driver are gone; a Ray of our own is stopped.
 
     Raises:
         UserError: the cluster that was asked for can't be reached, or refuses us.
     """
-    _choose_auth(config.address)
+    if ray.is_initialized():
+        yield
+        return
     address = None if config.address == "auto" else config.address
     try:
+        _match_auth(address)
         ray.init(
             address=address,
             log_to_driver=False,
@@ -41,14 +45,24 @@ def connect(config: ClusterConfig) -> Iterator[None]:
         ray.shutdown()
 
 
-def _choose_auth(address: str) -> None:
-    """Present the token of this machine where there is one, unless the user decided.
+def _match_auth(address: str | None) -> None:
+    """Present this machine's token to a cluster that wants one, unless RAY_AUTH_MODE decides.
 
-    Ray 2.60 gives a cluster of its own a token, and a cluster made by `ray start` wants one as
-    soon as the file exists; a client that was not told so is refused.
+    Ray 2.60 gives a cluster of its own a token and leaves it in ~/.ray; from then on `ray start`
+    wants it, while a cluster started before does not, and a client in the wrong mode is refused
+    or, worse, gets no workers. Ray has no public way to ask which it is.
     """
-    if address != "local" and _TOKEN.exists():
-        os.environ.setdefault("RAY_AUTH_MODE", "token")
+    if "RAY_AUTH_MODE" in os.environ:
+        return
+    bootstrap = services.canonicalize_bootstrap_address(address or "auto")
+    if bootstrap is None:
+        return
+    try:
+        GcsClient(address=bootstrap)
+    except ray.exceptions.AuthenticationError:
+        authentication_token_setup._enable_token_auth()
+    else:
+        os.environ["RAY_AUTH_MODE"] = "disabled"
 
 
 def _why(address: str, error: Exception) -> str:

@@ -102,6 +102,9 @@ class OpenAIPlayer(Section):
     """What the endpoint calls that limit; older servers know max_tokens alone."""
     tool_choice: Literal["required", "auto"] = "required"
     """Whether the endpoint must answer with the tool."""
+    strict: bool = False
+    """Mark the tool as strict: the endpoint then holds the arguments to its schema (vLLM, some
+    OpenAI models); others refuse the field."""
     timeout_s: PositiveFloat = 60.0
     """For one attempt."""
     max_retries: int = Field(default=4, ge=0)

@@ -6,8 +6,9 @@ from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
+from actors.adapter import read_adapter
 from actors.players import AnyPlayer
-from actors.replica_pool import ReplicaPool, adapter_files
+from actors.replica_pool import ReplicaPool
 from actors.rollout import Rollout, roll_out
 from actors.seat import seat
 from cluster.errors import RunError, TraceError
@@ -110,7 +111,7 @@ def _rollout(
     """A rollout of no episodes yet, with the player's adapter loaded as policy `version`."""
     adapted = isinstance(player, VllmPlayer) and player.adapter is not None
     if pool is not None and isinstance(player, VllmPlayer) and player.adapter is not None:
-        pool.load(version, adapter_files(player.adapter))
+        pool.load(version, read_adapter(Path(player.adapter)))
     return Rollout(
         name=f"{Path(run.output).name}/{player.name}",
         specs=(),

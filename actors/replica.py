@@ -1,0 +1,124 @@
+"""One engine behind a Ray actor: answers, loads and unloads, and dies with its engine.
+
+Async, many requests at once. Ray's own `max_concurrency` bounds them: set it high.
+"""
+
+import itertools
+import os
+import sys
+import threading
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import NoReturn
+
+import ray
+from ray.util.metrics import Counter, Gauge
+
+from actors.engine import Engine, engine_environment
+from cluster.errors import RunError
+from cluster.types import Completion, GenerationRequest
+from configs.player import EngineConfig
+
+_WATCH_S = 1.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReplicaState:
+    """Where a replica is and what it serves."""
+
+    name: str
+    node_id: str
+    pid: int
+    versions: tuple[int, ...]
+    num_in_flight: int
+
+
+class Replica:
+    """Plain class; `ray.remote` makes it an actor. Its construction starts the engine."""
+
+    def __init__(self, model: str, config: EngineConfig, slot: int) -> None:
+        """Start the engine.
+
+        Args:
+            model: folder or hub name.
+            config: of the engine.
+            slot: the how-manieth replica on this node; decides its CPU cores.
+        """
+        os.environ.update(engine_environment(config, cores_of(slot, config.cores)))
+        context = ray.get_runtime_context()
+        self._node_id = context.get_node_id()
+        self._name = context.get_actor_name() or context.get_actor_id() or ""
+        self._request_ids = itertools.count()
+        tags = {"replica": self._name.rpartition("/")[2]}
+        self._requests = _counter("pickaxe_requests", "Requests answered.", tags)
+        self._prompt_tokens = _counter("pickaxe_prompt_tokens", "Tokens read.", tags)
+        self._new_tokens = _counter("pickaxe_completion_tokens", "Tokens generated.", tags)
+        self._gauge = Gauge("pickaxe_requests_in_flight", tag_keys=("replica",))
+        self._gauge.set_default_tags(tags)
+        self._engine = Engine(model, config)
+        threading.Thread(target=self._watch, name="watch-engine", daemon=True).start()
+
+    async def ready(self) -> ReplicaState:
+        """Returns once the engine runs."""
+        return ReplicaState(
+            name=self._name,
+            node_id=self._node_id,
+            pid=os.getpid(),
+            versions=self._engine.versions,
+            num_in_flight=self._engine.num_in_flight,
+        )
+
+    async def load_now(self) -> int:
+        """Requests in flight."""
+        return self._engine.num_in_flight
+
+    async def generate(self, request: GenerationRequest) -> Completion:
+        """Answer one request.
+
+        Raises:
+            PolicyError: this request can't be served.
+        """
+        try:
+            self._gauge.set(self._engine.num_in_flight + 1)
+            completion = await self._engine.generate(request, str(next(self._request_ids)))
+        except RunError as error:
+            _end(str(error))
+        finally:
+            self._gauge.set(self._engine.num_in_flight)
+        self._requests.inc()
+        self._prompt_tokens.inc(max(completion.num_prompt_tokens, 1))
+        self._new_tokens.inc(max(completion.num_completion_tokens, 1))
+        return replace(completion, replica=self._name)
+
+    async def load(self, version: int, files: Mapping[str, bytes]) -> str:
+        """Serve an adapter version; returns its digest. Raises as `Engine.load`."""
+        return await self._engine.load(version, files)
+
+    async def unload(self, version: int) -> None:
+        """Let a version go once nothing in flight needs it. Raises as `Engine.unload`."""
+        await self._engine.unload(version)
+
+    def _watch(self) -> None:
+        """Also while idle: a dead engine in a living actor would serve nobody, unnoticed."""
+        while not self._engine.is_dead:
+            time.sleep(_WATCH_S)
+        _end(self._engine.cause_of_death())
+
+
+def cores_of(slot: int, num_cores: int) -> list[int]:
+    """The CPU cores of the `slot`-th replica on this node, from those that it may use at all."""
+    allowed = sorted(os.sched_getaffinity(0))
+    first = slot * num_cores
+    return [allowed[index % len(allowed)] for index in range(first, first + num_cores)]
+
+
+def _counter(name: str, description: str, tags: dict[str, str]) -> Counter:
+    counter = Counter(name, description=description, tag_keys=tuple(tags))
+    counter.set_default_tags(tags)
+    return counter
+
+
+def _end(cause: str) -> NoReturn:
+    print(f"replica ends: {cause}", file=sys.stderr, flush=True)
+    os._exit(1)

@@ -1,0 +1,129 @@
+"""One Crafter world that seed and actions reproduce, and that no look can change."""
+
+import collections
+import copy
+import functools
+from typing import Any, Final
+
+import crafter
+import numpy as np
+from crafter import constants, engine, objects, worldgen
+from numpy.typing import NDArray
+
+CLASSIC_SIZE: Final = 64
+"""Pixels of the picture that stock Crafter draws by default, after every step."""
+
+Cell = tuple[str | None, str | None]
+"""Names of the art of a tile: its ground (None beyond the edge) and the object on it, if any."""
+
+
+class World:
+    """Crafter's rules over a world of its own.
+
+    Stock Crafter keeps objects in sets ordered by memory address and picks from that order, so
+    equal seeds and actions part after a few steps. Here the order is that of insertion.
+    Stock also draws the picture's night noise from the world's random numbers, so that the game
+    depends on the pictures; here every step takes what one classic picture takes.
+    """
+
+    def __init__(self, area: tuple[int, int], view: tuple[int, int], seed: int) -> None:
+        self._env = copy.copy(_stock_env(area, view))
+        self._world = engine.World(area, constants.materials, (12, 12))
+        # The world of the first reset of `crafter.Env(seed=seed)`.
+        self._world.reset(seed=hash((seed, 1)) % (2**31 - 1))
+        self._world._chunks = collections.defaultdict(OrderedSet)
+        self._env._world = self._world
+        self._env._step = 0
+        self._env._update_time()
+        self.player = objects.Player(self._world, (area[0] // 2, area[1] // 2))
+        self._env._player = self.player
+        self._world.add(self.player)
+        worldgen.generate_world(self._world, self.player)
+        self._reach = 2 * max(view)
+        self._grid = _map_grid(view)
+        self.noise: NDArray[np.float64] | None = None
+        """Night noise [x, y] of the classic picture of this moment; None by day."""
+        self._take_noise()
+
+    @property
+    def step(self) -> int:
+        """Steps taken so far."""
+        return int(self._env._step)
+
+    @property
+    def daylight(self) -> float:
+        """1 at noon, near 0 at midnight."""
+        return float(self._world.daylight)
+
+    def tick(self, action: str) -> None:
+        """Let the player act, then everything near it, as `crafter.Env.step` does."""
+        env, world, player = self._env, self._world, self.player
+        env._step += 1
+        env._update_time()
+        player.action = action
+        # The player was added first and never leaves, so it is first to act, as in stock.
+        _, *others = world.objects
+        player.update()
+        x, y = player.pos.tolist()
+        for other in others:
+            # Plain integers: numpy takes 20 times as long for two of them.
+            other_x, other_y = other.pos.tolist()
+            if abs(other_x - x) + abs(other_y - y) < self._reach:
+                other.update()
+        if env._step % 10 == 0:
+            for chunk, members in world.chunks.items():
+                env._balance_chunk(chunk, members)
+        self._take_noise()
+
+    def cells(self) -> list[list[Cell]]:
+        """The art of the tiles around the player: rows (top first) of cells (left first)."""
+        width, height = self._grid
+        left = int(self.player.pos[0]) - width // 2
+        top = int(self.player.pos[1]) - height // 2
+        grounds, occupants = self._world._mat_names, self._world._objects
+        ground_ids = _window(self._world._mat_map, (left, top), self._grid)
+        occupant_ids = _window(self._world._obj_map, (left, top), self._grid)
+        return [
+            [
+                (grounds[ground], occupants[occupant].texture if occupant else None)
+                for ground, occupant in zip(ground_row, occupant_row, strict=True)
+            ]
+            for ground_row, occupant_row in zip(ground_ids, occupant_ids, strict=True)
+        ]
+
+    def _take_noise(self) -> None:
+        dark = self._world.daylight < 0.5
+        shape = [n * (CLASSIC_SIZE // v) for n, v in zip(self._grid, self._env._view, strict=True)]
+        self.noise = self._world.random.uniform(32, 127, shape) if dark else None
+
+
+class OrderedSet(dict[Any, None]):
+    """The part of a set that Crafter uses, in the order of insertion."""
+
+    def add(self, item: Any) -> None:
+        self[item] = None
+
+    def remove(self, item: Any) -> None:
+        del self[item]
+
+
+@functools.cache
+def _stock_env(area: tuple[int, int], view: tuple[int, int]) -> Any:
+    """The owner of the rules; kept, because making one decodes all of Crafter's art."""
+    return crafter.Env(area=area, view=view, seed=0)
+
+
+def _map_grid(view: tuple[int, int]) -> tuple[int, int]:
+    """Tiles across and down of the map's part of the picture."""
+    return view[0], view[1] - -(-len(constants.items) // view[0])
+
+
+def _window(ids: NDArray[Any], corner: tuple[int, int], shape: tuple[int, int]) -> list[list[int]]:
+    """Rows of the ids [x, y] from `corner` on; 0 beyond the edges. Its middle is inside."""
+    (left, top), (width, height) = corner, shape
+    window = np.zeros(shape, ids.dtype)
+    inside = ids[max(left, 0) : left + width, max(top, 0) : top + height]
+    x, y = max(-left, 0), max(-top, 0)
+    window[x : x + inside.shape[0], y : y + inside.shape[1]] = inside
+    rows: list[list[int]] = window.T.tolist()
+    return rows

@@ -1,0 +1,165 @@
+"""The jobs on a real Ray: three ways to run, and whatever is killed on the way."""
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from cluster.traces import read_summaries
+from tests.running import ROOT, Cluster, alive_with, job, ray_cluster, run_job, wait_for
+
+pytestmark = [pytest.mark.integration, pytest.mark.slow]
+
+RANDOM = ["--policy", "random", "--seeds", "0-11"]
+SMALL = [*RANDOM, "--env.length", "40", "--cluster.episodes_per_worker", "2"]
+
+
+@pytest.fixture(scope="module")
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+    # A short path: Ray's sockets live below it and may have 107 characters.
+    with ray_cluster(tmp_path_factory.mktemp("ray")) as started:
+        yield started
+
+
+def seeds_in(output: Path) -> list[int]:
+    """Seeds of the stored episodes; reading refuses an episode that is there twice."""
+    scan = read_summaries(output / "traces")
+    assert scan.refused == ()
+    return [summary.spec.seed for summary in scan.summaries]
+
+
+def nothing_remains(cluster: Cluster) -> bool:
+    titles = ("ray::RolloutWorker", "ray::LedgerActor", "ray::TraceWriter", "ray::Replica")
+    return not any(cluster.processes(title) for title in titles)
+
+
+def slow(seeds: str) -> list[str]:
+    """Enough play to be interrupted in the middle of it."""
+    size = ["--env.length", "3000", "--play.max_turns", "3000", "--env.size", "72"]
+    return ["--policy", "random", "--seeds", seeds, *size, "--cluster.episodes_per_worker", "2"]
+
+
+def parts(output: Path) -> list[Path]:
+    return list((output / "traces" / "episodes").glob("*.parquet"))
+
+
+def test_plain_python_starts_its_own_ray_and_leaves_nothing(tmp_path: Path) -> None:
+    output = ["--output", str(tmp_path / "run"), "--cluster.address", "local"]
+    done = run_job("collect", *SMALL, *output, env={"PICKAXE_TEST_RUN": str(tmp_path)})
+    assert done.returncode == 0, done.stderr
+    assert seeds_in(tmp_path / "run") == list(range(12))
+    wait_for(lambda: not alive_with("PICKAXE_TEST_RUN", str(tmp_path)), timeout_s=20.0)
+
+
+def test_a_run_on_ray_start_prints_its_plan_first(cluster: Cluster, tmp_path: Path) -> None:
+    done = run_job("collect", *SMALL, "--output", str(tmp_path / "run"), env=cluster.env)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("role")
+    assert "Seed 00: steps=40, achievements=" in done.stdout
+    assert "12 episodes" in done.stdout.splitlines()[-1]
+    assert nothing_remains(cluster)
+
+
+def test_the_same_command_again_has_nothing_to_do(cluster: Cluster, tmp_path: Path) -> None:
+    command = [*SMALL, "--output", str(tmp_path / "run")]
+    run_job("collect", *command, env=cluster.env)
+    stored = parts(tmp_path / "run")
+    again = run_job("collect", *command, env={"RAY_ADDRESS": "127.0.0.1:1"})
+    assert again.returncode == 0, again.stderr
+    assert parts(tmp_path / "run") == stored
+
+
+def test_another_configuration_is_refused_and_named(cluster: Cluster, tmp_path: Path) -> None:
+    output = ["--output", str(tmp_path / "run")]
+    run_job("collect", *SMALL, *output, env=cluster.env)
+    other = run_job("collect", *SMALL, *output, "--env.length", "41", env=cluster.env)
+    assert other.returncode == 2
+    assert "env.length differs" in other.stderr
+    assert len(seeds_in(tmp_path / "run")) == 12
+
+
+def test_job_submit_lands_where_the_user_asked(cluster: Cluster, tmp_path: Path) -> None:
+    done = submit(cluster, [*SMALL, "--output", str(tmp_path / "run")])
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert seeds_in(tmp_path / "run") == list(range(12))
+
+
+def test_job_submit_refuses_an_output_that_would_be_lost(cluster: Cluster) -> None:
+    done = submit(cluster, [*SMALL, "--output", "lost"])
+    assert done.returncode == 1
+    assert "output 'lost' is relative to Ray's own copy" in done.stdout + done.stderr
+
+
+def submit(cluster: Cluster, arguments: list[str]) -> "subprocess.CompletedProcess[str]":
+    ray = str(Path(sys.executable).with_name("ray"))
+    command = [ray, "job", "submit", "--address", cluster.dashboard, "--working-dir", "."]
+    return subprocess.run(
+        [*command, "--", "python", "-m", "jobs.collect", *arguments],
+        cwd=ROOT,
+        env=os.environ | cluster.env | {"RAY_AUTH_MODE": "token"},
+        capture_output=True,
+        text=True,
+        timeout=240,
+    )
+
+
+def test_killed_and_started_again_it_ends_with_each_episode_once(
+    cluster: Cluster, tmp_path: Path
+) -> None:
+    output = tmp_path / "run"
+    command = [*slow("0-39"), "--output", str(output)]
+    with job("collect", *command, env=cluster.env) as first:
+        wait_for(lambda: parts(output))
+        first.send_signal(signal.SIGKILL)
+    wait_for(lambda: nothing_remains(cluster))
+    assert 0 < len(seeds_in(output)) < 40
+    again = run_job("collect", *command, env=cluster.env)
+    assert again.returncode == 0, again.stderr
+    assert "episodes are here already" in again.stdout
+    assert seeds_in(output) == list(range(40))
+
+
+def test_ctrl_c_leaves_a_run_that_can_be_continued(cluster: Cluster, tmp_path: Path) -> None:
+    output = tmp_path / "run"
+    with job("collect", *slow("0-39"), "--output", str(output), env=cluster.env) as run:
+        wait_for(lambda: parts(output))
+        run.send_signal(signal.SIGINT)
+        said, _ = run.communicate(timeout=60)
+    assert run.returncode == 130
+    assert said.splitlines()[-1].startswith("interrupted: what is written stays")
+    wait_for(lambda: nothing_remains(cluster))
+    assert len(seeds_in(output)) >= 1
+
+
+@pytest.mark.parametrize("title", ["ray::RolloutWorker", "ray::TraceWriter"])
+def test_a_killed_actor_costs_no_episode(cluster: Cluster, tmp_path: Path, title: str) -> None:
+    output = tmp_path / "run"
+    with job("collect", *slow("0-11"), "--output", str(output), env=cluster.env) as run:
+        wait_for(lambda: parts(output))
+        cluster.processes(title)[0].send_signal(signal.SIGKILL)
+        said, _ = run.communicate(timeout=200)
+    assert run.returncode == 0, said
+    assert seeds_in(output) == list(range(12))
+
+
+def test_a_killed_ledger_ends_the_run_with_its_name(cluster: Cluster, tmp_path: Path) -> None:
+    output = tmp_path / "run"
+    with job("collect", *slow("0-39"), "--output", str(output), env=cluster.env) as run:
+        wait_for(lambda: parts(output))
+        cluster.processes("ray::LedgerActor")[0].send_signal(signal.SIGKILL)
+        said, _ = run.communicate(timeout=100)
+    assert run.returncode == 1
+    assert said.splitlines()[-1].startswith("failed: the ledger died")
+    assert len(seeds_in(output)) >= 1
+
+
+def test_a_plan_that_does_not_fit_says_what_is_missing(cluster: Cluster, tmp_path: Path) -> None:
+    too_many = ["--cluster.num_workers", "9", "--cluster.worker_cpus", "1"]
+    done = run_job("collect", *SMALL, *too_many, "--output", str(tmp_path), env=cluster.env)
+    assert done.returncode == 2
+    assert "no room for 7 of 9 worker (1 CPU each)" in done.stderr
+    assert "free: 2 CPU on" in done.stderr
