@@ -22,23 +22,21 @@ from configs.player import EngineConfig
 _SHARED_MEMORY: Final = Path("/dev/shm")
 
 
-def engine_environment(config: EngineConfig, cores: list[int]) -> dict[str, str]:
-    """Environment variables that vLLM reads at its import, for the process that will own it.
-
-    Args:
-        config: of the engine.
-        cores: CPU cores to bind to on device cpu; vLLM's own choice would be the same cores
-            for every engine of a machine.
-    """
+def engine_environment(config: EngineConfig) -> dict[str, str]:
+    """Environment variables that vLLM reads at its import, for the process that will own it."""
     environment = {"VLLM_LOGGING_LEVEL": "WARNING", "VLLM_NO_USAGE_STATS": "1"}
     if config.device == "cpu":
-        environment["VLLM_CPU_OMP_THREADS_BIND"] = ",".join(map(str, cores))
-        environment["OMP_NUM_THREADS"] = str(len(cores))
+        # The model runs in the engine's own process, not in one more below it: that starts in two
+        # thirds of the time and takes half a gigabyte less.
+        environment["VLLM_ENABLE_V1_MULTIPROCESSING"] = "0"
+        # Left to itself vLLM binds the engines of a machine to the same cores.
+        environment["VLLM_CPU_OMP_THREADS_BIND"] = "nobind"
+        environment["OMP_NUM_THREADS"] = str(config.cores)
     return environment
 
 
 class Engine:
-    """Construct inside a running event loop, with `engine_environment` in place before."""
+    """Construct with `engine_environment` in place, in a process bound to the engine's cores."""
 
     def __init__(self, model: str, config: EngineConfig) -> None:
         from transformers import AutoProcessor
@@ -73,6 +71,15 @@ class Engine:
         manager = self._llm.engine_core.resources.engine_manager
         ends = [f"{process.name} ended with {process.exitcode}" for process in manager.processes]
         return "the engine is dead: " + ", ".join(ends)
+
+    @property
+    def bare(self) -> Any:
+        """vLLM's own engine, for those who measure against it."""
+        return self._llm
+
+    def prepare(self, request: GenerationRequest) -> tuple[dict[str, Any], Any]:
+        """A request as vLLM takes it: prompt and sampling parameters."""
+        return self._prompt(request), _sampling(request)
 
     async def generate(self, request: GenerationRequest, request_id: str) -> Completion:
         """Answer one request.
@@ -142,8 +149,9 @@ class Engine:
         del self._adapters[version], self._leaving[version], self._in_flight[version]
 
     def close(self) -> None:
-        """End the engine's processes."""
-        self._llm.shutdown()
+        """End the engine's process; the engine is of no use afterwards."""
+        self._llm.shutdown(timeout=1)
+        del self._llm  # its finaliser would fail in an interpreter that is half gone
 
     def _admit(self, version: int, files: Mapping[str, bytes]) -> frozenset[str]:
         lora = self._config.lora

@@ -3,6 +3,7 @@
 Async, many requests at once. Ray's own `max_concurrency` bounds them: set it high.
 """
 
+import asyncio
 import itertools
 import os
 import sys
@@ -37,15 +38,19 @@ class ReplicaState:
 class Replica:
     """Plain class; `ray.remote` makes it an actor. Its construction starts the engine."""
 
-    def __init__(self, model: str, config: EngineConfig, slot: int) -> None:
+    def __init__(self, model: str, config: EngineConfig, slot: int, store: str = "") -> None:
         """Start the engine.
 
         Args:
             model: folder or hub name.
             config: of the engine.
             slot: the how-manieth replica on this node; decides its CPU cores.
+            store: name of the run's policy store, for versions loaded before a restart; empty
+                where there is none.
         """
-        os.environ.update(engine_environment(config, cores_of(slot, config.cores)))
+        os.environ.update(engine_environment(config))
+        if config.device == "cpu":
+            os.sched_setaffinity(0, cores_of(slot, config.cores))  # its children inherit this
         context = ray.get_runtime_context()
         self._node_id = context.get_node_id()
         self._name = context.get_actor_name() or context.get_actor_id() or ""
@@ -57,6 +62,8 @@ class Replica:
         self._gauge = Gauge("pickaxe_requests_in_flight", tag_keys=("replica",))
         self._gauge.set_default_tags(tags)
         self._engine = Engine(model, config)
+        self._store = store
+        self._fetching = asyncio.Lock()
         threading.Thread(target=self._watch, name="watch-engine", daemon=True).start()
 
     async def ready(self) -> ReplicaState:
@@ -80,6 +87,7 @@ class Replica:
             PolicyError: this request can't be served.
         """
         try:
+            await self._fetch(request.version)
             self._gauge.set(self._engine.num_in_flight + 1)
             completion = await self._engine.generate(request, str(next(self._request_ids)))
         except RunError as error:
@@ -90,6 +98,15 @@ class Replica:
         self._prompt_tokens.inc(max(completion.num_prompt_tokens, 1))
         self._new_tokens.inc(max(completion.num_completion_tokens, 1))
         return replace(completion, replica=self._name)
+
+    async def _fetch(self, version: int) -> None:
+        """Load a version that was published before this replica was restarted."""
+        async with self._fetching:
+            if version in self._engine.versions or not self._store:
+                return
+            files = await ray.get_actor(self._store).files.remote(version)
+            if files is not None:
+                await self._engine.load(version, files)
 
     async def load(self, version: int, files: Mapping[str, bytes]) -> str:
         """Serve an adapter version; returns its digest. Raises as `Engine.load`."""

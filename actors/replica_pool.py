@@ -13,8 +13,10 @@ from ray.util.placement_group import (
 )
 from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 
+from actors.replica import Replica
 from actors.router import first_line
 from cluster.errors import PickaxeError, RunError
+from cluster.policy_store import PolicyStore
 from configs.player import EngineConfig
 
 _PLACE_TIMEOUT_S = 60.0
@@ -23,12 +25,21 @@ _PLACE_TIMEOUT_S = 60.0
 class ReplicaPool:
     """Starts, loads and stops the replicas of one model. Use as a context manager."""
 
-    def __init__(self, name: str, model: str, engine: EngineConfig, max_restarts: int) -> None:
+    def __init__(
+        self,
+        name: str,
+        model: str,
+        engine: EngineConfig,
+        max_restarts: int,
+        actor: type[Replica] = Replica,
+    ) -> None:
         self._name = name
+        self._actor_class = actor
         self._model = model
         self._engine = engine
         self._max_restarts = max_restarts
         self._groups: list[PlacementGroup] = []
+        self._store: Any = None
         self.handles: list[Any] = []
 
     def __enter__(self) -> "ReplicaPool":
@@ -64,18 +75,25 @@ class ReplicaPool:
         """
         shared = ray.put(dict(files))
         try:
+            ray.get(self._store.publish.remote(version, shared))
             ray.get([handle.load.remote(version, shared) for handle in self.handles])
         except RayTaskError as error:
             if isinstance(error.cause, PickaxeError):
                 raise error.cause from None
             raise
 
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Of the replicas, for workers to find them by."""
+        return tuple(f"{self._name}/replica-{index}" for index in range(len(self.handles)))
+
     def stop(self) -> None:
-        for handle in self.handles:
-            ray.kill(handle)
+        for handle in (*self.handles, self._store):
+            if handle is not None:
+                ray.kill(handle)
         for group in self._groups:
             remove_placement_group(group)
-        self.handles, self._groups = [], []
+        self.handles, self._groups, self._store = [], [], None
 
     def _place(self) -> None:
         bundle = {"CPU": float(self._engine.cores)}
@@ -93,6 +111,8 @@ class ReplicaPool:
                 )
 
     def _start(self) -> None:
+        store = f"{self._name}/policy-store"
+        self._store = ray.remote(PolicyStore).options(name=store, num_cpus=0).remote()
         num_on_node: dict[str, int] = {}
         for index, group in enumerate(self._groups):
             node = placement_group_table(group)["bundles_to_node_id"][0]
@@ -101,11 +121,9 @@ class ReplicaPool:
             self.handles.append(self._actor(index, group, slot))
 
     def _actor(self, index: int, group: PlacementGroup, slot: int) -> Any:
-        from actors.replica import Replica
-
         gpu = self._engine.device == "gpu"
         return (
-            ray.remote(Replica)
+            ray.remote(self._actor_class)
             .options(
                 name=f"{self._name}/replica-{index}",
                 num_cpus=self._engine.cores,
@@ -114,5 +132,5 @@ class ReplicaPool:
                 max_concurrency=10_000,
                 scheduling_strategy=PlacementGroupSchedulingStrategy(group),
             )
-            .remote(self._model, self._engine, slot)
+            .remote(self._model, self._engine, slot, f"{self._name}/policy-store")
         )

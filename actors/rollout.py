@@ -30,7 +30,6 @@ class Rollout:
     """Prefix of the actors' names."""
     specs: tuple[EpisodeSpec, ...]
     setup: WorkerSetup
-    replicas: Sequence[Any]
     traces: Path
     cluster: ClusterConfig
 
@@ -66,7 +65,7 @@ def _worker(rollout: Rollout, index: int) -> Any:
             max_restarts=cluster.max_restarts,
             max_concurrency=cluster.episodes_per_worker + 8,
         )
-        .remote(replace(rollout.setup, index=index), rollout.replicas)
+        .remote(replace(rollout.setup, index=index))
     )
 
 

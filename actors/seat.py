@@ -17,19 +17,44 @@ from configs.player import OpenAIPlayer, VllmPlayer
 _CLASSIC_SIZE = 64
 
 
+def check(player: AnyPlayer, run: PlayedRun) -> None:
+    """Find out, before anything starts, whether `player` can play in `run`.
+
+    Raises:
+        UserError: it can't; says what to set.
+    """
+    seat(player, run, version=0)
+    if isinstance(player, OpenAIPlayer):
+        _check_endpoint(player, run.cluster.num_workers)
+    if not isinstance(player, VllmPlayer):
+        return
+    if run.prompt.history_frames > player.engine.max_images:
+        raise UserError(
+            f"prompt.history_frames {run.prompt.history_frames} is more than "
+            f"engine.max_images {player.engine.max_images}: raise the second"
+        )
+    if player.adapter is not None and player.engine.lora is not None:
+        check_adapter(read_adapter(Path(player.adapter)), player.engine.lora)
+
+
+def _check_endpoint(player: OpenAIPlayer, num_workers: int) -> None:
+    from actors.policies.openai import check_endpoint
+
+    if num_workers > player.max_concurrency:
+        raise UserError(
+            f"policy {player.name!r}: max_concurrency {player.max_concurrency} can't be "
+            f"divided among {num_workers} workers: raise it or lower cluster.num_workers"
+        )
+    asyncio.run(check_endpoint(player))
+
+
 def seat(player: AnyPlayer, run: PlayedRun, version: int) -> WorkerSetup:
     """Everything the workers need to know of `player` in `run`.
 
     Raises:
         UserError: the player can't play, or can't see what it is to be shown.
     """
-    _check(player, run.cluster.num_workers)
     sees = sees_pictures(player, run.prompt)
-    if isinstance(player, VllmPlayer) and run.prompt.history_frames > player.engine.max_images:
-        raise UserError(
-            f"prompt.history_frames {run.prompt.history_frames} is more than "
-            f"engine.max_images {player.engine.max_images}: raise the second"
-        )
     return WorkerSetup(
         player=player,
         version=version,
@@ -44,7 +69,6 @@ def seat(player: AnyPlayer, run: PlayedRun, version: int) -> WorkerSetup:
             frame_size=picture_size(player, run.env),
             env=run.env.model_dump(mode="json"),
         ),
-        index=0,
         num_workers=run.cluster.num_workers,
         patience_s=run.cluster.start_timeout_s,
         secret=_secret(player),
@@ -84,23 +108,7 @@ def picture_size(player: AnyPlayer, env: EnvConfig) -> int:
     return frame_size(player.model) if isinstance(player, VllmPlayer) else _CLASSIC_SIZE
 
 
-def _check(player: AnyPlayer, num_workers: int) -> None:
-    if isinstance(player, OpenAIPlayer):
-        from actors.policies.openai import check_endpoint
-
-        if num_workers > player.max_concurrency:
-            raise UserError(
-                f"policy {player.name!r}: max_concurrency {player.max_concurrency} can't be "
-                f"divided among {num_workers} workers: raise it or lower cluster.num_workers"
-            )
-        asyncio.run(check_endpoint(player))
-    if isinstance(player, VllmPlayer) and player.adapter is not None:
-        files = read_adapter(Path(player.adapter))
-        if player.engine.lora is not None:
-            check_adapter(files, player.engine.lora)
-
-
 def _secret(player: AnyPlayer) -> tuple[str, str] | None:
     if not isinstance(player, OpenAIPlayer):
         return None
-    return player.api_key_env, os.environ[player.api_key_env]
+    return player.api_key_env, os.environ.get(player.api_key_env, "")

@@ -1,9 +1,8 @@
 """The Ray actor that plays: many episodes at once on one event loop."""
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
 
 import ray
 from ray.util.metrics import Counter, Gauge
@@ -24,9 +23,11 @@ class WorkerSetup:
     version: int
     env: EnvConfig
     table: Table
-    index: int
-    num_workers: int
-    patience_s: float
+    replicas: tuple[str, ...] = ()
+    """Names of the actors that serve the player's model."""
+    index: int = 0
+    num_workers: int = 1
+    patience_s: float = 300.0
     """How long a request waits for a replica that serves."""
     secret: tuple[str, str] | None = field(default=None, repr=False)
     """Name and value of the environment variable that holds an endpoint's key."""
@@ -36,11 +37,12 @@ class WorkerSetup:
 class RolloutWorker:
     """Plays episodes on request."""
 
-    def __init__(self, setup: WorkerSetup, replicas: Sequence[Any]) -> None:
+    def __init__(self, setup: WorkerSetup) -> None:
         self._setup = setup
         if setup.secret is not None:
             # Handed over in memory: a runtime environment would show it in the dashboard.
             os.environ.__setitem__(*setup.secret)
+        replicas = [ray.get_actor(name) for name in setup.replicas]
         router = Router(replicas, setup.index, setup.patience_s)
         self._make_policy = policies_of(
             setup.player, setup.table.prompt.max_actions, setup.num_workers, router, setup.version

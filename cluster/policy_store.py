@@ -1,4 +1,4 @@
-"""Where adapter versions lie while a run lives: a replica that starts late fetches what it lacks."""
+"""Where a run keeps its adapter versions: a replica that starts late fetches what it lacks."""
 
 from collections.abc import Mapping
 

@@ -9,6 +9,8 @@ from cluster.errors import UserError
 from configs.jobs import PlayedRun
 from configs.load import dump, read_toml
 
+_LOCK = ".lock"
+_CONFIG = "config.toml"
 _ELSEWHERE = {"cluster", "output"}
 """Sections that say where a run happens, not what it is: they may change when it is continued."""
 
@@ -29,22 +31,32 @@ class RunFolder:
         """
         try:
             self.path.mkdir(parents=True, exist_ok=True)
-            self._lock = (self.path / ".lock").open("w")
+            self._refuse_foreign()
+            self._lock = (self.path / _LOCK).open("w")
         except OSError as error:
             raise UserError(f"can't write to output {self.path}: {error.strerror}") from None
         try:
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            raise UserError(f"another process is writing to {self.path}") from None
-        self._claim()
+            self._take()
+        except BaseException:
+            self._lock.close()
+            raise
         return self
 
     def __exit__(self, *_: object) -> None:
         if self._lock is not None:
             self._lock.close()
 
-    def _claim(self) -> None:
-        path = self.path / "config.toml"
+    def _refuse_foreign(self) -> None:
+        names = {entry.name for entry in self.path.iterdir()}
+        if names - {_LOCK} and _CONFIG not in names:
+            raise UserError(f"{self.path} is not empty and holds no run: give another output")
+
+    def _take(self) -> None:
+        try:
+            fcntl.flock(self._lock or -1, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise UserError(f"another process is writing to {self.path}") from None
+        path = self.path / _CONFIG
         if path.exists():
             key = first_difference(_identity(read_toml(path)), _identity(_as_dict(self._config)))
             if key:
@@ -52,8 +64,6 @@ class RunFolder:
                     f"{self.path} holds a run with another configuration ({key} differs): "
                     "give another output, or the same settings to continue it"
                 )
-        elif any(entry.name != ".lock" for entry in self.path.iterdir()):
-            raise UserError(f"{self.path} is not empty and holds no run: give another output")
         write_atomically(path, dump(self._config))
 
     def write_text(self, name: str, text: str) -> Path:

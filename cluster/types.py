@@ -175,7 +175,7 @@ class Turn:
 
     @property
     def reward(self) -> float:
-        return sum(self.rewards) + self.penalty
+        return sum(self.rewards, 0.0) + self.penalty
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -204,14 +204,15 @@ class Trajectory:
 
     @property
     def total_reward(self) -> float:
-        return sum(turn.reward for turn in self.turns)
+        return sum((turn.reward for turn in self.turns), 0.0)
 
     def summary(self) -> "Summary":
         completions = [turn.completion for turn in self.turns]
         invalid: dict[str, int] = {}
         for turn in self.turns:
             if turn.outcome is not ParseOutcome.OK:
-                invalid[turn.outcome] = invalid.get(turn.outcome, 0) + 1
+                kind = turn.outcome.value
+                invalid[kind] = invalid.get(kind, 0) + 1
         return Summary(
             spec=self.spec,
             ending=self.ending,
@@ -224,7 +225,7 @@ class Trajectory:
             invalid_calls=invalid,
             num_prompt_tokens=sum(c.num_prompt_tokens for c in completions),
             num_completion_tokens=sum(c.num_completion_tokens for c in completions),
-            cost_usd=sum(c.cost_usd for c in completions),
+            cost_usd=sum((c.cost_usd for c in completions), 0.0),
             duration_s=self.duration_s,
         )
 

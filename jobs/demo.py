@@ -23,7 +23,7 @@ def main() -> int:
     from configs.load import load
     from jobs.collect import collect
     from jobs.evaluate import evaluate
-    from jobs.export import export
+    from jobs.export import default_output, export
 
     presets = Path(__file__).parent.parent / "configs" / "cpu"
     teaching = load(CollectConfig, [str(presets / "demo_collect.toml")])
@@ -34,8 +34,9 @@ def main() -> int:
         print("\n2/3 three players on the same worlds", flush=True)
         evaluate(evaluation)
     print("\n3/3 pictures", flush=True)
+    folder = Path(evaluation.output)
     for form in ("frames", "video"):
-        export(Path(evaluation.output), form, episodes=1)
+        export(folder, form, default_output(folder, form), episodes=1)
     return 0
 
 

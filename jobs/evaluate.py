@@ -38,16 +38,15 @@ def evaluate(config: "EvaluateConfig") -> dict[str, Any]:
         homes = {policy: folder.path / "players" / policy.name for policy in config.policies}
         traces = {policy: home / "traces" for policy, home in homes.items()}
         played = play_all(config, traces, config.plays)
+        policies = [_figures(policy, played[policy], homes[policy]) for policy in config.policies]
         summary = {
             "seeds": list(config.seeds),
             "samples": config.samples,
             "env_length": config.env.length,
-            "policies": [
-                _figures(policy, played[policy], homes[policy]) for policy in config.policies
-            ],
+            "policies": policies,
         }
         path = folder.write_text("summary.json", json.dumps(summary, indent=2) + "\n")
-    print(table(summary["policies"]))
+    print(table(policies))
     print(f"summary: {path}")
     return summary
 

@@ -26,14 +26,31 @@ if TYPE_CHECKING:
 
 def main() -> int:
     arguments = _arguments()
-    players = _players(arguments.run_folder)
-    home = arguments.output or arguments.run_folder / "exports" / arguments.format
-    is_bad = False
-    for player, traces in players.items():
-        export = _Export(home / player, arguments.size)
-        _run(export, arguments.format, traces, arguments.episodes)
-        is_bad = is_bad or bool(export.refused)
-    return int(is_bad)
+    output = arguments.output or default_output(arguments.run_folder, arguments.format)
+    is_whole = export(
+        arguments.run_folder, arguments.format, output, arguments.episodes, arguments.size
+    )
+    return int(not is_whole)
+
+
+def default_output(run_folder: Path, name: str) -> Path:
+    return run_folder / "exports" / name
+
+
+def export(
+    run_folder: Path,
+    name: str,
+    output: Path,
+    episodes: int | None = None,
+    size: int | None = None,
+) -> bool:
+    """Export each player's traces in format `name`; false if something had to be left out."""
+    is_whole = True
+    for player, traces in _players(run_folder).items():
+        job = _Export(output / player, size)
+        _run(job, name, traces, episodes)
+        is_whole = is_whole and not job.refused
+    return is_whole
 
 
 def _arguments() -> argparse.Namespace:

@@ -10,7 +10,7 @@ from actors.adapter import read_adapter
 from actors.players import AnyPlayer
 from actors.replica_pool import ReplicaPool
 from actors.rollout import Rollout, roll_out
-from actors.seat import seat
+from actors.seat import check, seat
 from cluster.errors import RunError, TraceError
 from cluster.placement import Role, plan
 from cluster.session import check_output, connect, nodes
@@ -45,7 +45,7 @@ def play_all(
     missing = {player: _missing(folder, specs) for player, folder in folders.items()}
     waiting = [player for player in folders if missing[player]]
     for player in waiting:
-        seat(player, run, version=0)
+        check(player, run)
     if waiting:
         with connect(run.cluster):
             _show_plan(waiting, run.cluster)
@@ -112,11 +112,11 @@ def _rollout(
     adapted = isinstance(player, VllmPlayer) and player.adapter is not None
     if pool is not None and isinstance(player, VllmPlayer) and player.adapter is not None:
         pool.load(version, read_adapter(Path(player.adapter)))
+    setup = seat(player, run, version if adapted else 0)
     return Rollout(
         name=f"{Path(run.output).name}/{player.name}",
         specs=(),
-        setup=seat(player, run, version if adapted else 0),
-        replicas=pool.handles if pool is not None else (),
+        setup=replace(setup, replicas=pool.names if pool is not None else ()),
         traces=traces,
         cluster=run.cluster,
     )

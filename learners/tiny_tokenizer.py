@@ -42,7 +42,7 @@ _HEADINGS: Final = (
     "You see the nearest:\n",
     "View, top row first, you are `player`:\n",
 )
-_NUM_PROMPTS: Final = 4000
+_NUM_PROMPTS: Final = 1500
 _MAX_BPE_TOKENS: Final = 1024
 
 

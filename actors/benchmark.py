@@ -1,0 +1,94 @@
+"""Stand-ins for benchmarks: worlds that cost nothing or too much, a replica that replays bare."""
+
+import asyncio
+import time
+from collections.abc import Sequence
+from functools import lru_cache
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from actors.game import Game, Step
+from actors.replica import Replica
+from cluster.types import GenerationRequest, Observation
+from configs.play import EnvConfig
+
+SLOW_STEP_S: Final = 0.05
+_QUIET: Final = Step(
+    reward=0.0, terminated=False, truncated=False, unlocked=(), damaged=False, blocked=False
+)
+
+
+class NullWorld:
+    """One recorded moment for ever; the pictures differ, so that no cache can answer for them."""
+
+    def __init__(self, config: EnvConfig, seed: int) -> None:
+        self._config = config
+        self._seed = seed
+        self._num_steps = 0
+
+    def step(self, action: str) -> Step:
+        self._num_steps += 1
+        return _QUIET
+
+    def observe(self) -> Observation:
+        return _moment(self._config)[0]
+
+    def draw(self, size: int) -> NDArray[np.uint8]:
+        frame = _moment(self._config, size)[1].copy()
+        mark = self._num_steps + 1000 * self._seed
+        frame[0, 0] = (mark & 255, mark >> 8 & 255, mark >> 16 & 255)
+        return frame
+
+
+@lru_cache(maxsize=4)
+def _moment(config: EnvConfig, size: int = 72) -> tuple[Observation, NDArray[np.uint8]]:
+    game = Game(config, seed=0)
+    return game.observe(), game.draw(size)
+
+
+class SlowWorld(Game):
+    """The game, with a sleep in every step."""
+
+    def step(self, action: str) -> Step:
+        time.sleep(SLOW_STEP_S)
+        return super().step(action)
+
+
+class ReplayReplica(Replica):
+    """A replica that can also time its bare engine."""
+
+    async def forget(self) -> None:
+        """Empty the caches, so that no run is answered by the one before."""
+        llm = self._engine.bare
+        await llm.reset_prefix_cache()
+        await llm.reset_mm_cache()
+        await llm.reset_encoder_cache()
+
+    async def replay(
+        self, requests: Sequence[GenerationRequest], num_lanes: int
+    ) -> tuple[float, int]:
+        """Run requests through the engine alone, `num_lanes` at a time.
+
+        Prompts are rendered and pictures decoded outside the clock.
+
+        Returns:
+            Seconds, and tokens generated.
+        """
+        prepared = [self._engine.prepare(request) for request in requests]
+        await self.forget()
+        lanes = [prepared[lane::num_lanes] for lane in range(num_lanes)]
+        clock = time.perf_counter()
+        tokens = await asyncio.gather(
+            *(self._lane(lane, f"replay-{number}") for number, lane in enumerate(lanes))
+        )
+        return time.perf_counter() - clock, sum(tokens)
+
+    async def _lane(self, lane: Sequence[Any], name: str) -> int:
+        num_tokens = 0
+        for index, (prompt, sampling) in enumerate(lane):
+            request_id = f"{name}-{index}-{time.monotonic_ns()}"
+            async for output in self._engine.bare.generate(prompt, sampling, request_id):
+                num_tokens += len(output.outputs[0].token_ids)
+        return num_tokens
