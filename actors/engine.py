@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from actors.adapter import check_adapter, digest
+from actors.model_files import locate
 from actors.prompt import chat_messages
 from actors.tool import tool_schema
 from cluster.errors import PolicyError, RunError, UserError
@@ -43,6 +44,7 @@ class Engine:
         from vllm import AsyncEngineArgs
         from vllm.v1.engine.async_llm import AsyncLLM
 
+        model = locate(model)
         self._config = config
         self._in_flight: Counter[int] = Counter()
         self._adapters: dict[int, Any] = {}

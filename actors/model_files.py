@@ -11,6 +11,25 @@ _CLASSIC_SIZE = 64
 _TILES = 9
 
 
+_ROOT = Path(__file__).parent.parent
+
+
+def portable(model: str) -> str:
+    """A model's name or folder as another process, perhaps on another node, can `locate` it.
+
+    A folder that comes with Pickaxe keeps its short name: each process has a copy of its own.
+    """
+    if (_ROOT / model).is_dir() or not Path(model).is_dir():
+        return model
+    return str(Path(model).absolute())
+
+
+def locate(model: str) -> str:
+    """Where this process finds a model: a folder, or a hub's name as it is."""
+    folder = _ROOT / model
+    return str(folder) if folder.is_dir() else model
+
+
 def frame_size(model: str) -> int:
     """Width and height in pixels of a frame whose every tile is one image token.
 
@@ -41,7 +60,7 @@ def reads_pictures(model: str) -> bool:
 
 
 def _config(model: str) -> dict[str, Any]:
-    folder = Path(model)
+    folder = Path(locate(model))
     if not folder.is_dir():
         return _hub_config(model)
     try:

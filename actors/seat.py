@@ -98,7 +98,8 @@ def sees_pictures(player: AnyPlayer, prompt: PromptConfig) -> bool:
         if prompt.image_only and not able:
             raise UserError(f"model {player.model} reads no pictures: set prompt.image_only false")
         return able
-    return False
+    # Players that read facts: their prompts are stored as a seeing student would get them.
+    return prompt.image_only
 
 
 def picture_size(player: AnyPlayer, env: EnvConfig) -> int:

@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from actors.adapter import read_adapter
+from actors.model_files import portable
 from actors.players import AnyPlayer
 from actors.replica_pool import ReplicaPool
 from actors.rollout import Rollout, roll_out
@@ -99,7 +100,7 @@ def _serve(serving: Serving, run: PlayedRun) -> Iterator[ReplicaPool | None]:
         return
     model, engine = serving
     name = Path(run.output).name
-    with ReplicaPool(name, model, engine, run.cluster.max_restarts) as pool:
+    with ReplicaPool(name, portable(model), engine, run.cluster.max_restarts) as pool:
         print(f"starting {engine.num_replicas} replica(s) of {model} ...", flush=True)
         pool.wait_until_ready(run.cluster.start_timeout_s)
         yield pool

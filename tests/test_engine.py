@@ -3,7 +3,7 @@
 import asyncio
 import io
 import os
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -32,8 +32,9 @@ pytestmark = [
     pytest.mark.slow,
     pytest.mark.vision,
     pytest.mark.integration,
-    # vLLM's and torch's own, at their import.
+    # vLLM's and torch's own, at their import; vLLM leaves its ZMQ context to the collector.
     pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning"),
+    pytest.mark.filterwarnings("ignore::ResourceWarning"),
 ]
 
 MODEL = "configs/models/tiny"
@@ -41,18 +42,23 @@ CONFIG = EngineConfig(lora=ServingLora(max_rank=16, max_versions=2), kv_cache_gi
 TOLERANCE = 1e-4
 
 
+@pytest.fixture(scope="module", autouse=True)
+def environment() -> Iterator[None]:
+    before = dict(os.environ)
+    os.environ.update(engine_environment(CONFIG))
+    yield
+    os.environ.clear()
+    os.environ.update(before)
+
+
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def engine(adapters: list[Path]) -> AsyncIterator[Engine]:
     """One engine for all: versions 1 and 2 are the two adapters."""
-    before = dict(os.environ)
-    os.environ.update(engine_environment(CONFIG))
     engine = Engine(MODEL, CONFIG)
     for version, folder in enumerate(adapters, start=1):
         await engine.load(version, read_adapter(folder))
     yield engine
     engine.close()
-    os.environ.clear()
-    os.environ.update(before)
 
 
 @pytest.fixture(scope="module")

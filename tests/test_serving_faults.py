@@ -1,0 +1,94 @@
+"""The whole pool on a real Ray with a real vLLM: what is killed comes back, and nothing changes."""
+
+import json
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from cluster.traces import read_trajectories
+from tests.running import Cluster, job, ray_cluster, run_job, wait_for
+
+pytestmark = [pytest.mark.integration, pytest.mark.slow, pytest.mark.vision]
+
+PLAY = ["--policy", "vllm", "--policy.max_tokens", "12", "--seeds", "0-5"]
+RULES = ["--prompt.image_only", "true", "--play.max_turns", "25", "--env.length", "100"]
+POOL = ["--cluster.num_workers", "1", "--cluster.worker_cpus", "0.2"]
+COLLECT = [*PLAY, *RULES, *POOL]
+
+Tokens = dict[str, list[tuple[int, ...]]]
+
+
+@pytest.fixture(scope="module")
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+    with ray_cluster(tmp_path_factory.mktemp("ray")) as started:
+        yield started
+
+
+def tokens_in(output: Path) -> Tokens:
+    """The sampled ids of every decision of every episode."""
+    return {
+        played.spec.id: [turn.completion.token_ids for turn in played.turns]
+        for played in read_trajectories(output / "traces")
+    }
+
+
+@pytest.fixture(scope="module")
+def undisturbed(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Tokens:
+    output = tmp_path_factory.mktemp("undisturbed") / "run"
+    done = run_job("collect", *COLLECT, "--output", str(output), env=cluster.env)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return tokens_in(output)
+
+
+def test_every_decision_was_sampled_from_a_picture(undisturbed: Tokens) -> None:
+    assert len(undisturbed) == 6
+    for ids in undisturbed.values():
+        assert 1 <= len(ids) <= 25
+        assert all(1 <= len(sampled) <= 12 for sampled in ids)
+    assert len({sampled for ids in undisturbed.values() for sampled in ids}) > 6
+
+
+@pytest.mark.parametrize("title", ["ray::Replica", "VLLM::EngineCore"])
+def test_a_killed_replica_serves_again_and_the_play_is_the_same(
+    cluster: Cluster, undisturbed: Tokens, tmp_path: Path, title: str
+) -> None:
+    output = tmp_path / "run"
+    with job("collect", *COLLECT, "--output", str(output), env=cluster.env) as run:
+        wait_for(lambda: cluster.processes("ray::RolloutWorker"), timeout_s=120)
+        (core,) = wait_for(lambda: cluster.processes("VLLM::EngineCore"), timeout_s=120)
+        wait_for(lambda: core.cpu_times().user > 0 and is_answering(cluster), timeout_s=60)
+        cluster.processes(title)[0].send_signal(signal.SIGKILL)
+        wait_for(lambda: not core.is_running() or core.status() == "zombie", timeout_s=10)
+        said, _ = run.communicate(timeout=240)
+    assert run.returncode == 0, said
+    assert tokens_in(output) == undisturbed
+    wait_for(lambda: not cluster.processes("VLLM::"), timeout_s=15)
+
+
+def is_answering(cluster: Cluster) -> bool:
+    """Whether a worker has begun to play: its title then names the method."""
+    return bool(cluster.processes("ray::RolloutWorker.play"))
+
+
+def test_two_policies_share_worlds_and_end_in_a_summary(cluster: Cluster, tmp_path: Path) -> None:
+    policies = '["vllm", "random"]'
+    options = ["--policies", policies, "--policies.0.max_tokens", "12", "--seeds", "3-4"]
+    output = ["--output", str(tmp_path / "run")]
+    done = run_job("evaluate", *options, *RULES, *POOL, *output, env=cluster.env)
+    assert done.returncode == 0, done.stdout + done.stderr
+    summary = json.loads((tmp_path / "run" / "summary.json").read_text())
+    assert [policy["name"] for policy in summary["policies"]] == ["vllm", "random"]
+    for policy in summary["policies"]:
+        assert policy["episodes"] == 2
+        assert Path(policy["output_dir"]).is_dir()
+        low, high = policy["mean_achievements_ci"]
+        assert low <= policy["mean_achievements"] <= high
+        assert len(policy["success"]) == 22
+        assert policy["total_tool_calls"] + sum(policy["invalid_calls"].values()) == round(
+            policy["episodes"] * policy["mean_steps"]
+        )
+    assert summary["policies"][0]["total_completion_tokens"] > 0
+    assert "achievements" in done.stdout
+    assert "Seed 03: steps=" in done.stdout
