@@ -26,10 +26,10 @@ format: .venv/ready
 	.venv/bin/ruff format
 
 # torch first and exactly: a range would bring a CUDA build of several GB.
-.venv/ready: pyproject.toml constraints.txt
+.venv/ready: pyproject.toml constraints-cpu.txt
 	$(PYTHON) -m venv .venv
-	.venv/bin/pip install --quiet --constraint constraints.txt torch==2.13.0
-	.venv/bin/pip install --quiet --constraint constraints.txt --editable '.[cpu,dev]'
+	.venv/bin/pip install --quiet --constraint constraints-cpu.txt torch==2.13.0
+	.venv/bin/pip install --quiet --constraint constraints-cpu.txt --editable '.[cpu,dev]'
 	touch $@
 
 clean:

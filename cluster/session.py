@@ -3,6 +3,7 @@
 import contextlib
 import logging
 import os
+import socket
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,6 +15,8 @@ from ray._raylet import GcsClient  # type: ignore[attr-defined]  # a compiled mo
 from cluster.errors import UserError
 from cluster.placement import Node
 from configs.jobs import ClusterConfig
+
+_REACH_S = 10.0
 
 
 @contextlib.contextmanager
@@ -30,14 +33,12 @@ def connect(config: ClusterConfig) -> Iterator[None]:
         return
     address = None if config.address == "auto" else config.address
     try:
-        _match_auth(address)
-        ray.init(
-            address=address,
-            log_to_driver=False,
-            logging_level=logging.ERROR,
-            configure_logging=True,
-        )
-    except (ConnectionError, RuntimeError, ValueError, ray.exceptions.RayError) as error:
+        bootstrap = services.canonicalize_bootstrap_address(address or "auto")
+        if bootstrap is not None:
+            _check_reachable(bootstrap)
+            _match_auth(bootstrap)
+        ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
+    except (OSError, RuntimeError, ValueError, ray.exceptions.RayError) as error:
         raise UserError(_why(config.address, error)) from error
     try:
         yield
@@ -45,7 +46,14 @@ def connect(config: ClusterConfig) -> Iterator[None]:
         ray.shutdown()
 
 
-def _match_auth(address: str | None) -> None:
+def _check_reachable(bootstrap: str) -> None:
+    """Ray itself would try for most of a minute before it says so."""
+    host, port = bootstrap.rsplit(":", 1)
+    with socket.create_connection((host, int(port)), timeout=_REACH_S):
+        pass
+
+
+def _match_auth(bootstrap: str) -> None:
     """Present this machine's token to a cluster that wants one, unless RAY_AUTH_MODE decides.
 
     Ray 2.60 gives a cluster of its own a token and leaves it in ~/.ray; from then on `ray start`
@@ -53,9 +61,6 @@ def _match_auth(address: str | None) -> None:
     or, worse, gets no workers. Ray has no public way to ask which it is.
     """
     if "RAY_AUTH_MODE" in os.environ:
-        return
-    bootstrap = services.canonicalize_bootstrap_address(address or "auto")
-    if bootstrap is None:
         return
     try:
         GcsClient(address=bootstrap)

@@ -19,7 +19,8 @@ from PIL import Image
 from transformers import AutoProcessor, Qwen3VLForConditionalGeneration
 
 from actors.adapter import WEIGHTS_FILE, digest, read_adapter
-from actors.engine import Engine, engine_environment
+from actors.engine import Engine
+from actors.engine_settings import engine_environment
 from actors.prompt import chat_messages, render
 from actors.tool import tool_schema
 from cluster.errors import PolicyError, RunError, UserError

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import replace
-from typing import Any, Final
+from typing import Final
 
 import pytest
 from hypothesis import given, settings
@@ -20,30 +20,10 @@ from cluster.names import ITEMS, TILES
 from cluster.types import Observation, ParseOutcome
 from configs.play import EnvConfig
 from tests.builders import START
+from tests.drawn import STARTED, STEP_OF, Sheet, seen
 
-TILE_OF: Final = {
-    ".": "grass",
-    ",": "path",
-    "#": "stone",
-    "T": "tree",
-    "~": "water",
-    "L": "lava",
-    "D": "diamond",
-    "t": "table",
-    "p": "plant",
-    "Z": "zombie",
-    "@": "player",
-    " ": "void",
-}
-STEP_OF: Final = {
-    "move_left": (-1, 0),
-    "move_right": (1, 0),
-    "move_up": (0, -1),
-    "move_down": (0, 1),
-}
-STARTED: Final = ("collect_sapling", "place_plant", "wake_up")
 BUILT: Final = (*STARTED, "collect_wood", "place_table")
-FAR_ROUND_LAVA: Final = """
+LAVA_RING: Final = """
 .........
 .........
 ...LLL...
@@ -53,61 +33,12 @@ FAR_ROUND_LAVA: Final = """
 ........."""
 
 
-def seen(drawing: str, held: dict[str, int] | None = None, **facts: Any) -> Observation:
-    """An observation of a drawn view; `held` changes the inventory, `facts` other fields."""
-    view = tuple(tuple(TILE_OF[char] for char in row) for row in drawing.strip("\n").split("\n"))
-    inventory = START.inventory | (held or {})
-    return replace(START, view=view, inventory=inventory, **facts)
-
-
 def remembered(drawing: str, held: dict[str, int] | None = None) -> tuple[Memory, Reach]:
     observation = seen(drawing, held)
     memory = Memory()
     memory.update(observation)
     costs = step_costs(observation.inventory, daylight=1.0)
     return memory, survey(memory, costs, {}, limit=1000)
-
-
-class Sheet:
-    """A world of drawn rows in which one can walk and fell trees, and nothing else moves."""
-
-    def __init__(self, rows: list[str], x: int, y: int) -> None:
-        self.rows = [list(row) for row in rows]
-        self.start = self.place = (x, y)
-        self.facing = (0, 1)
-        self.wood = self.steps = 0
-        self.shown: set[tuple[int, int]] = set()
-
-    def observe(self) -> Observation:
-        x, y = self.place
-        cells = [[(x + dx, y + dy) for dx in range(-4, 5)] for dy in range(-3, 4)]
-        self.shown.update(cell for row in cells for cell in row)
-        drawing = "\n".join("".join(self._char(*cell) for cell in row) for row in cells)
-        return seen(
-            drawing,
-            {"wood": self.wood},
-            step=self.steps,
-            facing=self.facing,
-            displacement=(x - self.start[0], y - self.start[1]),
-            achievements=STARTED,
-        )
-
-    def step(self, action: str) -> None:
-        self.steps += 1
-        if action in STEP_OF:
-            self.facing = STEP_OF[action]
-        x, y = (here + step for here, step in zip(self.place, self.facing, strict=True))
-        if action in STEP_OF and self._char(x, y) in ".,":
-            self.place = (x, y)
-        elif action == "do" and self._char(x, y) == "T":
-            self.rows[y][x] = "."
-            self.wood += 1
-
-    def _char(self, x: int, y: int) -> str:
-        if (x, y) == self.place:
-            return "@"
-        inside = 0 <= y < len(self.rows) and 0 <= x < len(self.rows[0])
-        return self.rows[y][x] if inside else " "
 
 
 def walk(sheet: Sheet, num_decisions: int, max_actions: int = 5) -> list[Decision]:
@@ -153,7 +84,7 @@ def test_a_creature_hides_its_ground_but_not_from_memory() -> None:
 
 
 def test_no_way_leads_through_lava() -> None:
-    memory, reach = remembered(FAR_ROUND_LAVA)
+    memory, reach = remembered(LAVA_RING)
     assert all(memory.tile(cell) != LAVA for cell in reach.cost)
     # Out of the ring only through the tree: turn, fell, step and a little for the trouble.
     assert reach.cost[cell_at(0, 1)] == 25
@@ -300,7 +231,7 @@ def test_equal_games_are_played_alike() -> None:
 
 def test_no_list_of_moves_leads_into_lava() -> None:
     num_beside_lava = 0
-    for observation, decision in play(seed=41, length=300):
+    for observation, decision in play(seed=84, length=300):
         x, y = 4, 3
         for action in decision.actions:
             if action not in STEP_OF or not (0 < x < 8 and 0 < y < 6):
