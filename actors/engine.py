@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from actors.adapter import check_adapter, digest
+from actors.engine_settings import engine_arguments
 from actors.model_files import locate
 from actors.prompt import chat_messages
 from actors.tool import tool_schema
@@ -21,19 +22,6 @@ from cluster.types import Completion, GenerationRequest
 from configs.player import EngineConfig
 
 _SHARED_MEMORY: Final = Path("/dev/shm")
-
-
-def engine_environment(config: EngineConfig) -> dict[str, str]:
-    """Environment variables that vLLM reads at its import, for the process that will own it."""
-    environment = {"VLLM_LOGGING_LEVEL": "WARNING", "VLLM_NO_USAGE_STATS": "1"}
-    if config.device == "cpu":
-        # The model runs in the engine's own process, not in one more below it: that starts in two
-        # thirds of the time and takes half a gigabyte less.
-        environment["VLLM_ENABLE_V1_MULTIPROCESSING"] = "0"
-        # Left to itself vLLM binds the engines of a machine to the same cores.
-        environment["VLLM_CPU_OMP_THREADS_BIND"] = "nobind"
-        environment["OMP_NUM_THREADS"] = str(config.cores)
-    return environment
 
 
 class Engine:
@@ -53,7 +41,9 @@ class Engine:
         self._loading = asyncio.Lock()
         processors: Any = AutoProcessor
         self._chat_template = processors.from_pretrained(model).apply_chat_template
-        self._llm: Any = AsyncLLM.from_engine_args(AsyncEngineArgs(**_arguments(model, config)))
+        self._llm: Any = AsyncLLM.from_engine_args(
+            AsyncEngineArgs(**engine_arguments(model, config))
+        )
 
     @property
     def versions(self) -> tuple[int, ...]:
@@ -213,36 +203,6 @@ class Engine:
             pictures = [Image.open(io.BytesIO(png)).convert("RGB") for png in request.images]
             prompt["multi_modal_data"] = {"image": pictures}
         return prompt
-
-
-def _arguments(model: str, config: EngineConfig) -> dict[str, Any]:
-    arguments: dict[str, Any] = {
-        "model": model,
-        "dtype": config.dtype,
-        "max_model_len": config.max_model_len,
-        "max_num_seqs": config.max_num_seqs,
-        "enforce_eager": config.enforce_eager,
-        "limit_mm_per_prompt": {"image": config.max_images, "video": 0},
-        # Frames hardly ever come twice; the cache would grow to gigabytes in two processes.
-        "mm_processor_cache_gb": 0,
-        "logprobs_mode": "processed_logprobs",
-        "disable_log_stats": True,
-        "seed": 0,
-    }
-    if config.device == "cpu":
-        # A request's own seed can't be had with chunked prefill on the CPU backend.
-        arguments["enable_chunked_prefill"] = False
-        arguments["kv_cache_memory_bytes"] = int(config.kv_cache_gib * 2**30)
-    else:
-        arguments["gpu_memory_utilization"] = config.gpu_memory_utilization
-        arguments["tensor_parallel_size"] = config.tensor_parallel
-    if config.lora is not None:
-        arguments["enable_lora"] = True
-        arguments["max_lora_rank"] = config.lora.max_rank
-        arguments["max_loras"] = config.lora.max_versions
-        arguments["enable_tower_connector_lora"] = config.lora.tower
-        arguments["worker_extension_cls"] = "actors.adapter_probe.AdapterProbe"
-    return arguments
 
 
 def _sampling(request: GenerationRequest) -> Any:

@@ -16,7 +16,8 @@ from typing import NoReturn
 import ray
 from ray.util.metrics import Counter, Gauge
 
-from actors.engine import Engine, engine_environment
+from actors.engine import Engine
+from actors.engine_settings import engine_environment
 from cluster.errors import RunError
 from cluster.types import Completion, GenerationRequest
 from configs.player import EngineConfig

@@ -39,7 +39,7 @@ class EngineConfig(Section):
     """Requests that one engine runs at once."""
     max_images: PositiveInt = 1
     """Most pictures in one prompt."""
-    kv_cache_gib: PositiveFloat = 1.0
+    kv_cache_gib: PositiveFloat = 0.25
     """Memory for keys and values on device cpu."""
     gpu_memory_utilization: float = Field(default=0.85, gt=0, lt=1)
     """Share of a GPU's memory that the engine may take."""

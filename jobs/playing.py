@@ -81,10 +81,11 @@ def _by_serving(players: Sequence[AnyPlayer]) -> list[tuple[Serving, list[AnyPla
 def _show_plan(players: Sequence[AnyPlayer], cluster: ClusterConfig) -> None:
     """Print where the actors go; with several pools, each has the cluster for itself in turn."""
     free = nodes()
-    for serving, _ in _by_serving(players):
+    for serving, served in _by_serving(players):
         roles = [Role(name="worker", count=cluster.num_workers, cpus=cluster.worker_cpus)]
         if serving is not None:
             roles.append(_replica_role(serving[1]))
+        print(f"plan for {', '.join(player.name for player in served)}:")
         print(plan(roles, free).table(), flush=True)
 
 

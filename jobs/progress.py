@@ -43,9 +43,11 @@ class Tally:
         self.num_tokens += summary.num_completion_tokens
 
     def figures(self) -> str:
-        """Rates and means since the stage began."""
+        """Rates and means since the stage began, of episodes that have ended."""
+        if not self.num_played:
+            return "no episode has ended yet"
         elapsed_s = max(time.monotonic() - self.started, 1e-9)
-        mean = self.num_achievements / self.num_played if self.num_played else 0.0
+        mean = self.num_achievements / self.num_played
         parts = [f"{self.num_turns / elapsed_s:.0f} decisions/s"]
         if self.num_tokens:
             parts.append(f"{self.num_tokens / elapsed_s:.0f} tokens/s")
