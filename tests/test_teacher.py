@@ -208,7 +208,7 @@ def test_any_observation_gets_a_legal_call(data: st.DataObject) -> None:
             view=tuple(tuple(cells[row * 9 : row * 9 + 9]) for row in range(7)),
             inventory={item: data.draw(st.integers(0, 9)) for item in ITEMS},
             facing=data.draw(st.sampled_from([(0, 1), (0, -1), (1, 0), (-1, 0)])),
-            displacement=data.draw(st.tuples(st.integers(-32, 31), st.integers(-32, 31))),
+            displacement=data.draw(st.tuples(st.integers(-600, 600), st.integers(-600, 600))),
             sleeping=data.draw(st.booleans()),
             daylight=data.draw(st.floats(0, 1)),
         )

@@ -1,7 +1,8 @@
-"""Legal calls, drawn evenly."""
+"""A player that draws its actions evenly: the floor that others are measured against."""
 
-import random
+import numpy as np
 
+from actors.policies.vllm import sampling_seed
 from actors.tool import render_call
 from cluster.names import ACTIONS
 from cluster.types import Completion, EpisodeSpec, Prompt
@@ -9,12 +10,13 @@ from configs.player import RandomPlayer
 
 
 class RandomPolicy:
-    """Repeats itself exactly for an equal (seed, sample, turn)."""
+    """Plays one episode with legal calls; equal specs play alike."""
 
     def __init__(self, player: RandomPlayer, spec: EpisodeSpec) -> None:
-        self._player = player
+        self._num_actions = player.num_actions
         self._spec = spec
 
     async def act(self, prompt: Prompt) -> Completion:
-        rng = random.Random(f"{self._spec.seed}/{self._spec.sample}/{prompt.turn}")
-        return Completion(text=render_call(rng.choices(ACTIONS, k=self._player.num_actions)))
+        random = np.random.default_rng((2, sampling_seed(self._spec, prompt.turn)))
+        drawn = random.integers(len(ACTIONS), size=self._num_actions)
+        return Completion(text=render_call([ACTIONS[index] for index in drawn]))

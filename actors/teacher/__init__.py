@@ -1,0 +1,1 @@
+"""The embedded teacher: a scripted player of Crafter that knows only what it was shown."""
