@@ -11,10 +11,12 @@ from numpy.typing import NDArray
 
 from actors.game import Game, Step
 from actors.replica import Replica
-from cluster.types import GenerationRequest, Observation
+from cluster.types import Completion, GenerationRequest, Observation
 from configs.play import EnvConfig
 
 SLOW_STEP_S: Final = 0.05
+
+Answer = tuple[float, int]
 _QUIET: Final = Step(
     reward=0.0, terminated=False, truncated=False, unlocked=(), damaged=False, blocked=False
 )
@@ -57,38 +59,41 @@ class SlowWorld(Game):
 
 
 class ReplayReplica(Replica):
-    """A replica that can also time its bare engine."""
+    """A replica that notes when it answered, and can time its bare engine."""
+
+    _answers: list[Answer]
 
     async def forget(self) -> None:
-        """Empty the caches, so that no run is answered by the one before."""
+        """Empty the caches and the notes, so that no run is answered by the one before."""
+        self._answers = []
         llm = self._engine.bare
         await llm.reset_prefix_cache()
         await llm.reset_mm_cache()
         await llm.reset_encoder_cache()
 
-    async def replay(
-        self, requests: Sequence[GenerationRequest], num_lanes: int
-    ) -> tuple[float, int]:
+    async def answers(self) -> list[Answer]:
+        """(seconds on this process's clock, tokens) of each answer since `forget`."""
+        return self._answers
+
+    async def generate(self, request: GenerationRequest) -> Completion:
+        completion = await super().generate(request)
+        self._answers.append((time.perf_counter(), completion.num_completion_tokens))
+        return completion
+
+    async def replay(self, requests: Sequence[GenerationRequest], num_lanes: int) -> list[Answer]:
         """Run requests through the engine alone, `num_lanes` at a time.
 
-        Prompts are rendered and pictures decoded outside the clock.
-
-        Returns:
-            Seconds, and tokens generated.
+        Prompts are rendered and pictures decoded beforehand. Returns what `answers` would.
         """
         prepared = [self._engine.prepare(request) for request in requests]
         await self.forget()
         lanes = [prepared[lane::num_lanes] for lane in range(num_lanes)]
-        clock = time.perf_counter()
-        tokens = await asyncio.gather(
-            *(self._lane(lane, f"replay-{number}") for number, lane in enumerate(lanes))
-        )
-        return time.perf_counter() - clock, sum(tokens)
+        await asyncio.gather(*(self._lane(lane, str(n)) for n, lane in enumerate(lanes)))
+        return self._answers
 
-    async def _lane(self, lane: Sequence[Any], name: str) -> int:
-        num_tokens = 0
+    async def _lane(self, lane: Sequence[Any], name: str) -> None:
         for index, (prompt, sampling) in enumerate(lane):
-            request_id = f"{name}-{index}-{time.monotonic_ns()}"
+            request_id = f"replay-{name}-{index}-{time.monotonic_ns()}"
             async for output in self._engine.bare.generate(prompt, sampling, request_id):
-                num_tokens += len(output.outputs[0].token_ids)
-        return num_tokens
+                num_tokens = len(output.outputs[0].token_ids)
+            self._answers.append((time.perf_counter(), num_tokens))

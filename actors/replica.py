@@ -4,12 +4,13 @@ Async, many requests at once. Ray's own `max_concurrency` bounds them: set it hi
 """
 
 import asyncio
+import contextlib
 import itertools
 import os
 import sys
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import NoReturn
 
@@ -50,8 +51,6 @@ class Replica:
                 where there is none.
         """
         os.environ.update(engine_environment(config))
-        if config.device == "cpu":
-            os.sched_setaffinity(0, cores_of(slot, config.cores))  # its children inherit this
         context = ray.get_runtime_context()
         self._node_id = context.get_node_id()
         self._name = context.get_actor_name() or context.get_actor_id() or ""
@@ -62,7 +61,8 @@ class Replica:
         self._new_tokens = _counter("pickaxe_completion_tokens", "Tokens generated.", tags)
         self._gauge = Gauge("pickaxe_requests_in_flight", tag_keys=("replica",))
         self._gauge.set_default_tags(tags)
-        self._engine = Engine(model, config)
+        with _bound(cores_of(slot, config.cores) if config.device == "cpu" else None):
+            self._engine = Engine(model, config)
         self._store = store
         self._fetching = asyncio.Lock()
         threading.Thread(target=self._watch, name="watch-engine", daemon=True).start()
@@ -129,6 +129,17 @@ def cores_of(slot: int, num_cores: int) -> list[int]:
     allowed = sorted(os.sched_getaffinity(0))
     first = slot * num_cores
     return [allowed[index % len(allowed)] for index in range(first, first + num_cores)]
+
+
+@contextlib.contextmanager
+def _bound(cores: list[int] | None) -> Iterator[None]:
+    """Processes started within are bound to `cores`; this one, which feeds them, stays free."""
+    before = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, cores or before)
+    try:
+        yield
+    finally:
+        os.sched_setaffinity(0, before)
 
 
 def _counter(name: str, description: str, tags: dict[str, str]) -> Counter:

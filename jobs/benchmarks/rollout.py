@@ -10,7 +10,7 @@ import tempfile
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import numpy as np
 
@@ -28,10 +28,16 @@ ROWS: Final = {
 
 _LANES: Final = 32
 """Episodes at once, and requests in flight of the bare engine."""
-_TURNS: Final = 40
-_REPEATS: Final = 3
+_TURNS: Final = 16
+_REPEATS: Final = 5
 
-_CONFIG: Final = {
+
+class Speed(NamedTuple):
+    tokens_per_s: float
+    requests_per_s: float
+
+
+_CONFIG: Final[dict[str, Any]] = {
     "seeds": f"0-{_LANES - 1}",
     "policy": {"kind": "vllm", "model": "configs/models/tiny", "max_tokens": 16},
     "env": {"size": 72, "length": 10_000},
@@ -56,7 +62,7 @@ def run() -> dict[str, float]:
         "efficiency_slow_env": SlowWorld,
     }
     ratios: dict[str, list[float]] = {name: [] for name in worlds}
-    speeds: list[tuple[float, float]] = []
+    speeds: list[Speed] = []
     with (
         connect(config.cluster),
         ReplicaPool("bench", engine.model, engine.engine, 0, ReplayReplica) as pool,
@@ -65,22 +71,21 @@ def run() -> dict[str, float]:
         _pair(config, pool, Game)  # compiles, warms up
         for _ in range(_REPEATS):
             for name, world in worlds.items():
-                pooled, bare, requests = _pair(config, pool, world)
-                ratios[name].append(pooled / bare)
+                pooled, bare = _pair(config, pool, world)
+                ratios[name].append(pooled.tokens_per_s / bare.tokens_per_s)
                 if name == "efficiency":
-                    speeds.append((pooled, requests))
-    figures = {name: float(np.median(values)) for name, values in ratios.items()}
+                    speeds.append(pooled)
+    figures: dict[str, float] = {}
     for name, values in ratios.items():
-        low, high = np.percentile(values, (25, 75))
-        figures[f"{name}_iqr"] = float(high - low)
-    tokens, requests = np.median(np.array(speeds), axis=0)
-    return figures | {"tokens_per_s": float(tokens), "requests_per_s": float(requests)}
+        low, median, high = np.percentile(values, (25, 50, 75))
+        figures |= {name: float(median), f"{name}_iqr": float(high - low)}
+    return figures | dict(zip(Speed._fields, np.median(speeds, axis=0).tolist(), strict=True))
 
 
 def _pair(
     config: "CollectConfig", pool: "ReplicaPool", world: Callable[..., Any]
-) -> tuple[float, float, float]:
-    """(tokens/s of the pool, tokens/s of the engine bare, requests/s of the pool)."""
+) -> tuple[Speed, Speed]:
+    """Speed of the pool, and of its engine bare with the same requests."""
     import ray
 
     from cluster.traces import read_trajectories
@@ -90,15 +95,20 @@ def _pair(
     with tempfile.TemporaryDirectory() as folder:
         _play(config, pool, world, Path(folder))
         played = list(read_trajectories(Path(folder)))
-    began = min(trajectory.started_at for trajectory in played)
-    ended = max(trajectory.started_at + trajectory.duration_s for trajectory in played)
-    turns = [turn for trajectory in played for turn in trajectory.turns]
-    tokens = sum(turn.completion.num_completion_tokens for turn in turns)
-    seconds, replayed = ray.get(replica.replay.remote(_requests(config, played), _LANES))
-    if abs(replayed - tokens) > 0.01 * tokens:
+    pooled = ray.get(replica.answers.remote())
+    bare = ray.get(replica.replay.remote(_requests(config, played), _LANES))
+    tokens, replayed = (sum(number for _, number in run) for run in (pooled, bare))
+    if len(bare) != len(pooled) or abs(replayed - tokens) > 0.01 * tokens:
         raise ValueError(f"the replay made {replayed} tokens of {tokens}: not the same work")
-    span = ended - began
-    return tokens / span, replayed / seconds, len(turns) / span
+    return _speed(pooled), _speed(bare)
+
+
+def _speed(answers: Sequence[tuple[float, int]]) -> Speed:
+    """Between the first and the last answers, one of each lane left out at either end: there
+    worlds are being made, or lanes have run out of work."""
+    middle = sorted(answers)[_LANES:-_LANES]
+    span_s = middle[-1][0] - middle[0][0]
+    return Speed(sum(number for _, number in middle[1:]) / span_s, (len(middle) - 1) / span_s)
 
 
 def _play(
