@@ -104,7 +104,7 @@ class Engine:
             self._in_flight[request.version] -= 1
             if request.version in self._leaving and not self._in_flight[request.version]:
                 self._leaving[request.version].set()
-        return _completion(output, request.version)
+        return _completion(output, request)
 
     async def load(self, version: int, files: Mapping[str, bytes]) -> str:
         """Serve an adapter under a version number never used before.
@@ -219,7 +219,7 @@ def _sampling(request: GenerationRequest) -> Any:
     )
 
 
-def _completion(output: Any, version: int) -> Completion:
+def _completion(output: Any, request: GenerationRequest) -> Completion:
     answer = output.outputs[0]
     token_ids = tuple(answer.token_ids)
     return Completion(
@@ -231,7 +231,8 @@ def _completion(output: Any, version: int) -> Completion:
             float(step[token].logprob)
             for token, step in zip(token_ids, answer.logprobs, strict=True)
         ),
-        version=version,
+        temperature=request.temperature,
+        version=request.version,
         num_prompt_tokens=len(output.prompt_token_ids),
         num_completion_tokens=len(token_ids),
     )

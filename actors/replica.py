@@ -56,10 +56,10 @@ class Replica:
         self._name = context.get_actor_name() or context.get_actor_id() or ""
         self._request_ids = itertools.count()
         tags = {"replica": self._name.rpartition("/")[2]}
-        self._requests = _counter("pickaxe_requests", "Requests answered.", tags)
-        self._prompt_tokens = _counter("pickaxe_prompt_tokens", "Tokens read.", tags)
-        self._new_tokens = _counter("pickaxe_completion_tokens", "Tokens generated.", tags)
-        self._gauge = Gauge("pickaxe_requests_in_flight", tag_keys=("replica",))
+        self._requests = _counter("pickaxe_replica_requests", "Requests answered.", tags)
+        self._prompt_tokens = _counter("pickaxe_replica_prompt_tokens", "Tokens read.", tags)
+        self._new_tokens = _counter("pickaxe_replica_completion_tokens", "Tokens generated.", tags)
+        self._gauge = Gauge("pickaxe_replica_requests_in_flight", tag_keys=("replica",))
         self._gauge.set_default_tags(tags)
         with _bound(cores_of(slot, config.cores) if config.device == "cpu" else None):
             self._engine = Engine(model, config)

@@ -50,6 +50,7 @@ TURNS: Final = _schema(
         "prompt_ids": pa.list_(pa.int32()),
         "token_ids": pa.list_(pa.int32()),
         "logprobs": pa.list_(pa.float64()),
+        "temperature": pa.float64(),
         "version": pa.int64(),
         "num_prompt_tokens": pa.int64(),
         "num_completion_tokens": pa.int64(),

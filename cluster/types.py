@@ -104,6 +104,8 @@ class Completion:
     token_ids: tuple[int, ...] = ()
     logprobs: tuple[float, ...] = ()
     """Of the sampled tokens under the distribution sampled (temperature applied)."""
+    temperature: float | None = None
+    """Of the sampling; the learner divides its logits by the same. None where it is not known."""
     version: int = 0
     """Policy version; 0 is the base model (or a player that has no versions)."""
     num_prompt_tokens: int = 0

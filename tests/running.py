@@ -78,6 +78,7 @@ class Cluster:
 
     address: str
     dashboard: str
+    metrics: str
     env: dict[str, str] = field(repr=False)
     process: "subprocess.Popen[bytes]"
 
@@ -104,10 +105,11 @@ def alive_with(variable: str, value: str) -> list[psutil.Process]:
 @contextlib.contextmanager
 def ray_cluster(folder: Path, num_cpus: int = 2) -> Iterator[Cluster]:
     """`ray start --head` with ports of its own; on leaving nothing of it is alive."""
-    port, dashboard = free_port(), free_port()
+    port, dashboard, metrics = free_port(), free_port(), free_port()
     env = {"RAY_AUTH_TOKEN": secrets.token_hex(16), "RAY_ADDRESS": f"127.0.0.1:{port}"}
     command = ["ray", "start", "--head", "--block", f"--num-cpus={num_cpus}", f"--port={port}"]
     command += ["--node-ip-address=127.0.0.1", f"--dashboard-port={dashboard}"]
+    command += [f"--metrics-export-port={metrics}"]
     process = subprocess.Popen(
         [str(Path(sys.executable).with_name(command[0])), *command[1:], f"--temp-dir={folder}"],
         env=os.environ
@@ -117,7 +119,8 @@ def ray_cluster(folder: Path, num_cpus: int = 2) -> Iterator[Cluster]:
         stderr=subprocess.DEVNULL,
         start_new_session=True,
     )
-    cluster = Cluster(env["RAY_ADDRESS"], f"http://127.0.0.1:{dashboard}", env, process)
+    url = "http://127.0.0.1:"
+    cluster = Cluster(env["RAY_ADDRESS"], f"{url}{dashboard}", f"{url}{metrics}", env, process)
     try:
         wait_for(lambda: listens(port) and listens(dashboard), _START_S)
         yield cluster

@@ -4,6 +4,8 @@ import os
 import signal
 import subprocess
 import sys
+import urllib.error
+import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -133,6 +135,31 @@ def test_ctrl_c_leaves_a_run_that_can_be_continued(cluster: Cluster, tmp_path: P
     assert said.splitlines()[-1].startswith("interrupted: what is written stays")
     wait_for(lambda: nothing_remains(cluster))
     assert len(seeds_in(output)) >= 1
+
+
+def test_rays_metrics_show_the_play(cluster: Cluster, tmp_path: Path) -> None:
+    output = ["--output", str(tmp_path / "run")]
+    with job("collect", *slow("0-99"), *output, env=cluster.env) as run:
+        text = wait_for(lambda: metrics_of(cluster, "pickaxe_decisions"))
+        run.send_signal(signal.SIGINT)
+        run.communicate(timeout=60)
+    lines = [line for line in text.splitlines() if line.startswith("ray_pickaxe_episodes_total")]
+    # A line for each worker.
+    assert lines
+    assert all('player="random"' in line and 'ending="death"' in line for line in lines)
+    assert sum(float(line.rpartition(" ")[2]) for line in lines) >= 1
+    assert "ray_pickaxe_episodes_playing" in text
+    wait_for(lambda: nothing_remains(cluster))
+
+
+def metrics_of(cluster: Cluster, name: str) -> str:
+    """What the node's agent exports, once `name` is in it; empty before."""
+    try:
+        with urllib.request.urlopen(cluster.metrics, timeout=10) as answer:
+            text: str = answer.read().decode()
+    except urllib.error.URLError:
+        return ""  # the agent starts later than the rest
+    return text if name in text else ""
 
 
 @pytest.mark.parametrize("title", ["ray::RolloutWorker", "ray::TraceWriter"])

@@ -49,6 +49,7 @@ completions = st.builds(
     prompt_ids=ids,
     token_ids=ids,
     logprobs=st.lists(floats, max_size=6).map(tuple),
+    temperature=st.none() | floats,
     version=st.integers(0, 2**40),
     num_prompt_tokens=numbers,
     num_completion_tokens=numbers,

@@ -137,6 +137,7 @@ class OpenAIClient:
         return Completion(
             text=completion_text(answer.choices[0].message),
             finish_reason=answer.choices[0].finish_reason or "",
+            temperature=self.player.temperature,
             num_prompt_tokens=usage.prompt_tokens,
             num_completion_tokens=usage.completion_tokens,
             cost_usd=usd,
