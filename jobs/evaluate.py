@@ -29,13 +29,14 @@ def main() -> int:
 def evaluate(config: "EvaluateConfig") -> dict[str, Any]:
     """Play, score, print, write; returns what `summary.json` holds."""
     import json
+    from pathlib import Path
 
     from cluster.run_folder import RunFolder
     from jobs.playing import play_all
     from jobs.report import table
 
     with RunFolder(config) as folder:
-        homes = {policy: folder.path / "players" / policy.name for policy in config.policies}
+        homes = {policy: Path(config.output, "players", policy.name) for policy in config.policies}
         traces = {policy: home / "traces" for policy, home in homes.items()}
         played = play_all(config, traces, config.plays)
         policies = [_figures(policy, played[policy], homes[policy]) for policy in config.policies]
