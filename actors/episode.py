@@ -61,9 +61,13 @@ class _Sofar:
 
 
 async def play(
-    spec: EpisodeSpec, make_world: Callable[[int], World], policy: Policy, table: Table
+    spec: EpisodeSpec,
+    make_world: Callable[[int], World],
+    policy: Policy,
+    table: Table,
+    on_turn: Callable[[Turn], None] = lambda turn: None,
 ) -> Trajectory:
-    """Play `spec` to its end.
+    """Play `spec` to its end; `on_turn` is told of every decision.
 
     A policy's failure ends the play and is recorded in it, with the turns before it kept.
 
@@ -76,6 +80,8 @@ async def play(
     sofar = _Sofar(turns=[])
     while sofar.ending is None:
         await _turn(spec, world, policy, table, sofar)
+        if sofar.turns:
+            on_turn(sofar.turns[-1])
     return Trajectory(
         spec=spec,
         player=table.player,

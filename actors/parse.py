@@ -31,7 +31,7 @@ def parse(text: str, max_actions: int) -> Parsed:
         return Parsed(ParseOutcome.NO_CALL)
     try:
         call = json.loads(blocks[0])
-    except (json.JSONDecodeError, RecursionError):
+    except (ValueError, RecursionError):
         return Parsed(ParseOutcome.BAD_JSON)
     if not isinstance(call, dict) or not isinstance(call.get("arguments"), dict):
         return Parsed(ParseOutcome.BAD_JSON)

@@ -15,11 +15,12 @@ from dataclasses import dataclass, replace
 from typing import NoReturn
 
 import ray
+from ray.exceptions import RayActorError
 from ray.util.metrics import Counter, Gauge
 
 from actors.engine import Engine
 from actors.engine_settings import engine_environment
-from cluster.errors import RunError
+from cluster.errors import PolicyError, RunError, UserError
 from cluster.types import Completion, GenerationRequest
 from configs.player import EngineConfig
 
@@ -87,8 +88,8 @@ class Replica:
         Raises:
             PolicyError: this request can't be served.
         """
+        await self._fetch(request.version)
         try:
-            await self._fetch(request.version)
             self._gauge.set(self._engine.num_in_flight + 1)
             completion = await self._engine.generate(request, str(next(self._request_ids)))
         except RunError as error:
@@ -105,9 +106,12 @@ class Replica:
         async with self._fetching:
             if version in self._engine.versions or not self._store:
                 return
-            files = await ray.get_actor(self._store).files.remote(version)
-            if files is not None:
-                await self._engine.load(version, files)
+            try:
+                files = await ray.get_actor(self._store).files.remote(version)
+                if files is not None:
+                    await self._engine.load(version, files)
+            except (RunError, UserError, ValueError, RayActorError) as error:
+                raise PolicyError(f"version {version} can't be had again: {error}") from None
 
     async def load(self, version: int, files: Mapping[str, bytes]) -> str:
         """Serve an adapter version; returns its digest. Raises as `Engine.load`."""

@@ -1,5 +1,6 @@
 """The replicas of one model: a placement group each, cores of their own, restarts, an end."""
 
+import contextlib
 from collections.abc import Mapping
 from typing import Any
 
@@ -81,6 +82,14 @@ class ReplicaPool:
             if isinstance(error.cause, PickaxeError):
                 raise error.cause from None
             raise
+        except RayActorError as error:
+            raise RunError(f"a replica died while loading: {first_line(error)}") from None
+
+    def unload(self, version: int) -> None:
+        """Let a version go on every replica that has it."""
+        for handle in self.handles:
+            with contextlib.suppress(RunError, RayActorError):
+                ray.get(handle.unload.remote(version))
 
     @property
     def names(self) -> tuple[str, ...]:

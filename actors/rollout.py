@@ -91,7 +91,7 @@ def _ledger(rollout: Rollout, workers: Sequence[Any], writer: Any) -> Any:
         run_id=uuid.uuid4().hex[:8],
         episodes_per_worker=cluster.episodes_per_worker,
         episodes_per_part=_EPISODES_PER_PART,
-        timeout_s=cluster.episode_timeout_s,
+        timeout_s=cluster.stall_timeout_s,
         max_attempts=cluster.max_attempts,
     )
     return (

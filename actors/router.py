@@ -56,7 +56,10 @@ class Router:
                 await asyncio.sleep(_PAUSE_S)
                 continue
             try:
-                return await self._ask(index, request)
+                async with asyncio.timeout(deadline - time.monotonic()):
+                    return await self._ask(index, request)
+            except TimeoutError:
+                cause = f"replica {index} is silent"
             except ActorDiedError as error:
                 self._gone[index] = cause = first_line(error)
             except RayActorError as error:

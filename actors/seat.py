@@ -12,7 +12,7 @@ from actors.worker import WorkerSetup
 from cluster.errors import UserError
 from configs.jobs import PlayedRun
 from configs.play import EnvConfig, PromptConfig
-from configs.player import OpenAIPlayer, VllmPlayer
+from configs.player import OpenAIPlayer, RandomPlayer, VllmPlayer
 
 _CLASSIC_SIZE = 64
 
@@ -26,6 +26,11 @@ def check(player: AnyPlayer, run: PlayedRun) -> None:
     seat(player, run, version=0)
     if isinstance(player, OpenAIPlayer):
         _check_endpoint(player, run.cluster.num_workers)
+    if isinstance(player, RandomPlayer) and player.num_actions > run.prompt.max_actions:
+        raise UserError(
+            f"policy {player.name!r}: num_actions {player.num_actions} is more than "
+            f"prompt.max_actions {run.prompt.max_actions}"
+        )
     if not isinstance(player, VllmPlayer):
         return
     if run.prompt.history_frames > player.engine.max_images:
@@ -98,7 +103,7 @@ def sees_pictures(player: AnyPlayer, prompt: PromptConfig) -> bool:
         if prompt.image_only and not able:
             raise UserError(f"model {player.model} reads no pictures: set prompt.image_only false")
         return able
-    # Players that read facts: their prompts are stored as a seeing student would get them.
+    # Players that read facts are sent no pictures, save where the prompt is nothing else.
     return prompt.image_only
 
 

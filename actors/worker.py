@@ -1,8 +1,10 @@
 """The Ray actor that plays: many episodes at once on one event loop."""
 
+import contextlib
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import ray
 from ray.util.metrics import Counter, Gauge
@@ -11,6 +13,7 @@ from actors.episode import Table, World, play
 from actors.game import Game
 from actors.players import AnyPlayer, policies_of
 from actors.router import Router
+from cluster.errors import RunError
 from cluster.types import EpisodeSpec, Summary, Trajectory
 from configs.play import EnvConfig
 
@@ -42,11 +45,11 @@ class RolloutWorker:
         if setup.secret is not None:
             # Handed over in memory: a runtime environment would show it in the dashboard.
             os.environ.__setitem__(*setup.secret)
-        replicas = [ray.get_actor(name) for name in setup.replicas]
-        router = Router(replicas, setup.index, setup.patience_s)
+        router = Router(_found(setup.replicas), setup.index, setup.patience_s)
         self._make_policy = policies_of(
             setup.player, setup.table.prompt.max_actions, setup.num_workers, router, setup.version
         )
+        self._turns: dict[str, int] = {}
         self._count = _Counters(setup.table.player)
 
     async def play(self, spec: EpisodeSpec) -> tuple[Summary, Trajectory]:
@@ -63,16 +66,33 @@ class RolloutWorker:
                 lambda seed: setup.make_world(setup.env, seed),
                 self._make_policy(spec),
                 setup.table,
+                lambda turn: self._turns.update({spec.id: turn.index + 1}),
             )
         finally:
+            self._turns.pop(spec.id, None)
             self._count.playing(-1)
         summary = trajectory.summary()
         self._count.played(summary)
         return summary, trajectory
 
+    async def turns(self) -> dict[str, int]:
+        """Decisions taken so far, by id of the episodes under way."""
+        return dict(self._turns)
+
     async def ready(self) -> str:
         """The node's id, once the worker can play."""
         return str(ray.get_runtime_context().get_node_id())
+
+
+def _found(names: Sequence[str]) -> list[Any]:
+    """Handles of those replicas that are not gone for good."""
+    handles = []
+    for name in names:
+        with contextlib.suppress(ValueError):
+            handles.append(ray.get_actor(name))
+    if names and not handles:
+        raise RunError(f"every replica is gone: {', '.join(names)}")
+    return handles
 
 
 class _Counters:

@@ -36,8 +36,6 @@ class Attempt:
     spec: EpisodeSpec
     number: int
     worker: int
-    until: float
-    """When it is overdue."""
 
 
 @dataclass(slots=True)
@@ -46,6 +44,8 @@ class _Entry:
     state: EpisodeState = EpisodeState.PENDING
     num_attempts: int = 0
     under_way: dict[int, Attempt] = field(default_factory=dict)
+    until: dict[int, float] = field(default_factory=dict)
+    """When each attempt under way is overdue."""
     overdue: set[int] = field(default_factory=set)
     reasons: list[str] = field(default_factory=list)
 
@@ -77,7 +77,8 @@ class Ledger:
 
     def _begin(self, entry: _Entry, worker: int, now: float) -> Attempt:
         self.num_replayed += entry.num_attempts > 0
-        attempt = Attempt(entry.spec, entry.num_attempts, worker, now + self._timeout_s)
+        attempt = Attempt(entry.spec, entry.num_attempts, worker)
+        entry.until[attempt.number] = now + self._timeout_s
         entry.num_attempts += 1
         entry.under_way[attempt.number] = attempt
         self._move(entry, EpisodeState.PLAYING)
@@ -94,6 +95,12 @@ class Ledger:
         self._move(entry, EpisodeState.PLAYED)
         return True
 
+    def progressed(self, attempt: Attempt, now: float) -> None:
+        """An attempt has taken another decision: its time begins anew."""
+        entry = self._entries[attempt.spec.id]
+        if attempt.number in entry.under_way:
+            entry.until[attempt.number] = now + self._timeout_s
+
     def lost(self, attempt: Attempt, reason: str) -> None:
         """An attempt will not come back."""
         entry = self._close(attempt)
@@ -108,12 +115,12 @@ class Ledger:
             for entry in self._entries.values()
             if entry.state is EpisodeState.PLAYING
             for attempt in entry.under_way.values()
-            if attempt.until <= now and attempt.number not in entry.overdue
+            if entry.until[attempt.number] <= now and attempt.number not in entry.overdue
         ]
         for attempt in late:
             entry = self._entries[attempt.spec.id]
             entry.overdue.add(attempt.number)
-            entry.reasons.append(f"not back after {self._timeout_s:g} s")
+            entry.reasons.append(f"no decision for {self._timeout_s:g} s")
             if not self._is_in_hand(entry):
                 self._again(entry)
         return late
@@ -153,6 +160,7 @@ class Ledger:
         if entry.under_way.pop(attempt.number, None) is None:
             raise ValueError(f"attempt {attempt.number} of {attempt.spec.id} is not under way")
         entry.overdue.discard(attempt.number)
+        del entry.until[attempt.number]
         return entry
 
     def _is_in_hand(self, entry: _Entry) -> bool:

@@ -23,6 +23,9 @@ _RETRY_S = 0.5
 _FLUSH_S = 2.0
 """A result waits at most this long for others to share its part file."""
 
+_SAVE_S = 15.0
+"""When a run fails, this long is given to what is still to be written."""
+_LISTEN_S = 1.0
 _MAX_HELD_PARTS = 4
 """No episode starts while this many parts wait for a slow disk."""
 
@@ -50,7 +53,6 @@ class Progress:
     num_replayed: int
     num_duplicates: int
     dropped: dict[str, Sequence[str]]
-    is_settled: bool
 
 
 @dataclass(slots=True)
@@ -64,7 +66,10 @@ class _Held:
 class _Worker:
     index: int
     handle: Any
-    num_playing: int = 0
+    playing: dict[str, Attempt] = field(default_factory=dict)
+    """By episode id."""
+    turns: dict[str, int] = field(default_factory=dict)
+    """Decisions, as last heard."""
     overdue: list[Attempt] = field(default_factory=list)
 
 
@@ -87,9 +92,10 @@ class LedgerActor:
         """Play and write everything.
 
         Raises:
-            PickaxeError: the run can't go on; the cause.
+            PickaxeError: the run can't go on; the cause. What had been played is written first.
         """
-        writing = asyncio.create_task(self._write_all())
+        for service in (self._write_all(), *(self._listen(worker) for worker in self._workers)):
+            self._spawn(service)
         last_tick = time.monotonic()
         while not self._ledger.is_settled and self._failure is None:
             self._hand_out()
@@ -99,11 +105,19 @@ class LedgerActor:
             if time.monotonic() - last_tick > 1.0:
                 last_tick = time.monotonic()
                 self._expire()
-        writing.cancel()
+        if self._failure is not None:
+            await self._save_what_is_held()
         for task in self._tasks:
             task.cancel()
         if self._failure is not None:
             raise self._failure
+
+    async def _save_what_is_held(self) -> None:
+        deadline = time.monotonic() + _SAVE_S
+        while self._ledger.counts()["played"] and time.monotonic() < deadline:
+            self._changed.clear()
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._changed.wait(), timeout=1.0)
 
     async def progress(self) -> Progress:
         news, self._news = self._news, []
@@ -113,24 +127,24 @@ class LedgerActor:
             num_replayed=self._ledger.num_replayed,
             num_duplicates=self._ledger.num_duplicates,
             dropped=self._ledger.dropped(),
-            is_settled=self._ledger.is_settled,
         )
 
     def _hand_out(self) -> None:
         """Fill free places evenly: the worker with the fewest episodes is served first."""
-        while len(self._held) < _MAX_HELD_PARTS * self._setup.episodes_per_part:
+        most_held = _MAX_HELD_PARTS * self._setup.episodes_per_part
+        while self._ledger.counts()["played"] < most_held:
             free = [
                 worker
                 for worker in self._workers
-                if worker.num_playing < self._setup.episodes_per_worker and not worker.overdue
+                if len(worker.playing) < self._setup.episodes_per_worker and not worker.overdue
             ]
-            for worker in sorted(free, key=lambda worker: worker.num_playing):
+            for worker in sorted(free, key=lambda worker: len(worker.playing)):
                 attempt = self._ledger.start(worker.index, time.monotonic())
                 if attempt is not None:
                     break
             else:
                 return
-            worker.num_playing += 1
+            worker.playing[attempt.spec.id] = attempt
             self._spawn(self._attend(worker, attempt))
 
     def _spawn(self, coroutine: Any) -> None:
@@ -164,25 +178,35 @@ class LedgerActor:
                 self._held.append(_Held(summary, trajectory))
                 self._news.append(summary)
         finally:
-            worker.num_playing -= 1
+            del worker.playing[attempt.spec.id]
             worker.overdue = [late for late in worker.overdue if late is not attempt]
 
     def _remove(self, worker: _Worker, error: ActorDiedError) -> None:
         if worker in self._workers:
             self._workers.remove(worker)
         if not self._workers:
-            raise RunError(f"every rollout worker is gone: {error}") from None
+            raise RunError(f"every rollout worker is gone: {_root(error)}") from None
 
     def _expire(self) -> None:
-        """A worker with an overdue episode gets no more; one that is twice overdue is restarted."""
-        now = time.monotonic()
-        for attempt in self._ledger.expire(now):
+        """A worker with an overdue episode gets no more; one with no other is restarted."""
+        for attempt in self._ledger.expire(time.monotonic()):
             for worker in self._workers:
                 if worker.index == attempt.worker:
                     worker.overdue.append(attempt)
         for worker in self._workers:
-            if any(now > late.until + self._setup.timeout_s for late in worker.overdue):
+            if worker.overdue and len(worker.overdue) == len(worker.playing):
                 ray.kill(worker.handle, no_restart=False)
+
+    async def _listen(self, worker: _Worker) -> None:
+        """Ask a worker, again and again, how far its episodes are."""
+        while worker in self._workers:
+            await asyncio.sleep(_LISTEN_S)
+            with contextlib.suppress(RayActorError):
+                turns = await worker.handle.turns.remote()
+                for key, attempt in worker.playing.items():
+                    if turns.get(key, 0) > worker.turns.get(key, 0):
+                        self._ledger.progressed(attempt, time.monotonic())
+                worker.turns = turns
 
     async def _write_all(self) -> None:
         since = time.monotonic()
@@ -210,7 +234,7 @@ class LedgerActor:
                 self._ledger.result_lost(specs, f"its result was lost: {type(error).__name__}")
                 return
             except ActorDiedError as error:
-                raise RunError(f"the trace writer is gone: {error}") from None
+                raise RunError(f"the trace writer is gone: {_root(error)}") from None
             except RayTaskError as error:
                 if isinstance(error.cause, ObjectLostError):
                     self._ledger.result_lost(specs, "its result was lost")
@@ -223,3 +247,9 @@ class LedgerActor:
             else:
                 self._ledger.durable(specs)
                 return
+
+
+def _root(error: ray.exceptions.RayError) -> str:
+    """An actor's failure in one line: Ray's own text goes over many."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return lines[-1] if lines else type(error).__name__

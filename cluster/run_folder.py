@@ -5,7 +5,7 @@ import os
 from pathlib import Path
 from typing import IO, Any
 
-from cluster.errors import UserError
+from cluster.errors import RunError, UserError
 from configs.jobs import PlayedRun
 from configs.load import dump, read_toml
 
@@ -47,8 +47,8 @@ class RunFolder:
             self._lock.close()
 
     def _refuse_foreign(self) -> None:
-        names = {entry.name for entry in self.path.iterdir()}
-        if names - {_LOCK} and _CONFIG not in names:
+        names = {entry.name for entry in self.path.iterdir() if not entry.name.startswith(".")}
+        if names and _CONFIG not in names:
             raise UserError(f"{self.path} is not empty and holds no run: give another output")
 
     def _take(self) -> None:
@@ -57,7 +57,8 @@ class RunFolder:
         except BlockingIOError:
             raise UserError(f"another process is writing to {self.path}") from None
         path = self.path / _CONFIG
-        if path.exists():
+        # A refused start leaves its configuration behind; only play is worth defending.
+        if path.exists() and next(self.path.rglob("*.parquet"), None):
             key = first_difference(_identity(read_toml(path)), _identity(_as_dict(self._config)))
             if key:
                 raise UserError(
@@ -67,9 +68,16 @@ class RunFolder:
         write_atomically(path, dump(self._config))
 
     def write_text(self, name: str, text: str) -> Path:
-        """Put a file into the folder, whole or not at all."""
+        """Put a file into the folder, whole or not at all.
+
+        Raises:
+            RunError: it can't be written.
+        """
         path = self.path / name
-        write_atomically(path, text)
+        try:
+            write_atomically(path, text)
+        except OSError as error:
+            raise RunError(f"can't write {path}: {error.strerror}") from None
         return path
 
 

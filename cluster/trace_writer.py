@@ -1,10 +1,15 @@
 """The actor that writes a run's traces: the only process with the folder open for writing."""
 
+import fcntl
+import time
 from pathlib import Path
+from typing import IO
 
 from cluster.errors import RunError
 from cluster.traces import sweep, write_part
 from cluster.types import Trajectory
+
+_PATIENCE_S = 60.0
 
 
 class TraceWriter:
@@ -12,6 +17,7 @@ class TraceWriter:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
+        self._lock = take(folder)
         sweep(folder)
 
     def write(self, name: str, *trajectories: Trajectory) -> None:
@@ -24,3 +30,28 @@ class TraceWriter:
             write_part(self._folder, trajectories, name)
         except OSError as error:
             raise RunError(f"can't write traces to {self._folder}: {error.strerror}") from None
+
+
+def take(folder: Path, patience_s: float = _PATIENCE_S) -> IO[str]:
+    """Hold the traces until the file is closed or the process ends.
+
+    The actors of a killed run may outlive it by seconds: they are waited for, lest an episode be
+    read as missing and then committed after all.
+
+    Raises:
+        RunError: another process holds them and does not end.
+        OSError: the folder can't be written.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    lock = (folder / ".lock").open("w")
+    deadline = time.monotonic() + patience_s
+    while True:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if time.monotonic() > deadline:
+                lock.close()
+                raise RunError(f"another process writes to {folder} and does not end") from None
+            time.sleep(0.2)
+        else:
+            return lock

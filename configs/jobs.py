@@ -29,8 +29,9 @@ class ClusterConfig(Section):
     """CPUs that Ray sets aside for each worker."""
     episodes_per_worker: PositiveInt = 16
     """Episodes that one worker plays at once."""
-    episode_timeout_s: PositiveFloat = 900.0
-    """After this long an episode is also given to another worker; the first result counts."""
+    stall_timeout_s: PositiveFloat = 900.0
+    """An episode without a new decision for this long is also given to another worker; the first
+    result counts."""
     max_attempts: PositiveInt = 4
     """Times an episode is started before it is dropped."""
     max_restarts: int = Field(default=8, ge=0)

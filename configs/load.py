@@ -23,6 +23,9 @@ from configs.errors import UserError
 
 Config = TypeVar("Config", bound=BaseModel)
 
+_MAY_HOLD_A_SECRET = ("api_key_env", "base_url")
+"""Settings into which keys are put by mistake: what was given is not repeated."""
+
 
 def load(schema: type[Config], argv: Sequence[str]) -> Config:
     """Read `[FILE] [--dotted.name value]...`.
@@ -109,6 +112,8 @@ def _item(data: Any, key: str, name: str) -> Any:
     else:
         place = key
         data.setdefault(place, {})
+    if data[place] is None:
+        data[place] = {}
     if isinstance(data[place], str):
         # A policy given by its kind alone.
         data[place] = {"kind": data[place]}
@@ -125,7 +130,9 @@ def _explain(error: ErrorDetails, schema: type[BaseModel], data: Any) -> str:
         return f"setting {path!r} is missing"
     message = error["msg"].removeprefix("Value error, ")
     given = error["input"]
-    shown = "" if isinstance(given, dict | list | BaseModel) else f" (given: {given!r})"
+    is_secret = path.endswith(_MAY_HOLD_A_SECRET)
+    is_shown = not is_secret and not isinstance(given, dict | list | BaseModel)
+    shown = f" (given: {given!r})" if is_shown else ""
     return f"{path}: {message}{shown}" if path else message
 
 

@@ -25,6 +25,11 @@ class EnvConfig(Section):
 
     @model_validator(mode="after")
     def _view_has_a_middle(self) -> "EnvConfig":
+        if self.size != "auto" and self.size < 2 * max(self.view):
+            raise ValueError(
+                f"size {self.size} gives a tile under 2 pixels: for view {self.view} give at least "
+                f"{2 * max(self.view)}"
+            )
         if self.view[0] % 2 == 0 or self.view_rows % 2 == 0 or self.view_rows < 3:
             raise ValueError(
                 f"view {self.view} has no middle tile: give an odd width and height, such as [9, 9]"

@@ -1,11 +1,13 @@
 """Who plays: one section per kind of policy."""
 
 from typing import Annotated, Literal
+from urllib.parse import urlsplit
 
-from pydantic import Field, PositiveFloat, PositiveInt, model_validator
+from pydantic import Field, PositiveFloat, PositiveInt, field_validator, model_validator
 
 from configs.base import Section
 
+Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
 LoraRank = Literal[1, 8, 16, 32, 64, 128, 256, 320, 512]
 
 
@@ -60,8 +62,8 @@ class VllmPlayer(Section):
 
     kind: Literal["vllm"]
     """Which kind of policy: vllm, openai, scripted or random."""
-    name: str = "vllm"
-    """What the run calls this player."""
+    name: Name = "vllm"
+    """What the run calls this player; also its folder's name."""
     model: str = "configs/models/tiny"
     """Folder of a model, or a hub's name for one such as Qwen/Qwen3-VL-4B-Instruct."""
     adapter: str | None = None
@@ -86,13 +88,13 @@ class OpenAIPlayer(Section):
 
     kind: Literal["openai"]
     """Which kind of policy: vllm, openai, scripted or random."""
-    name: str = "openai"
-    """What the run calls this player."""
+    name: Name = "openai"
+    """What the run calls this player; also its folder's name."""
     model: str
     """The model's name at the endpoint."""
     base_url: str = "https://api.openai.com/v1"
     """Where the endpoint is."""
-    api_key_env: str = "OPENAI_API_KEY"
+    api_key_env: str = Field(default="OPENAI_API_KEY", pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")
     """Environment variable that holds the key; the key itself is never written anywhere."""
     temperature: float | None = Field(default=None, ge=0)
     """none: not sent (gpt-5-style models refuse it)."""
@@ -118,14 +120,22 @@ class OpenAIPlayer(Section):
     usd_per_million_completion_tokens: float = Field(default=0.0, ge=0)
     """For the cost ledger."""
 
+    @field_validator("base_url")
+    @classmethod
+    def _holds_no_secret(cls, url: str) -> str:
+        parts = urlsplit(url)
+        if parts.username or parts.password or parts.query:
+            raise ValueError("give the address alone: this setting is stored and shown")
+        return url
+
 
 class ScriptedPlayer(Section):
     """The embedded teacher: sees what its view has shown so far, and remembers it."""
 
     kind: Literal["scripted"]
     """Which kind of policy: vllm, openai, scripted or random."""
-    name: str = "teacher"
-    """What the run calls this player."""
+    name: Name = "teacher"
+    """What the run calls this player; also its folder's name."""
     random_action_share: float = Field(default=0.0, ge=0, le=1)
     """Share of decisions replaced by one random action, to show how to recover."""
 
@@ -135,8 +145,8 @@ class RandomPlayer(Section):
 
     kind: Literal["random"]
     """Which kind of policy: vllm, openai, scripted or random."""
-    name: str = "random"
-    """What the run calls this player."""
+    name: Name = "random"
+    """What the run calls this player; also its folder's name."""
     num_actions: PositiveInt = 1
     """Actions in a call."""
 

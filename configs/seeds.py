@@ -6,7 +6,7 @@ from pydantic import AfterValidator, BeforeValidator, Field
 
 
 def _expand(value: Any) -> Any:
-    if isinstance(value, int):
+    if isinstance(value, int) and not isinstance(value, bool):
         return (value,)
     if not isinstance(value, str):
         return value
@@ -14,9 +14,12 @@ def _expand(value: Any) -> Any:
     for part in filter(None, (part.strip() for part in value.split(","))):
         first, dash, last = part.partition("-")
         try:
-            seeds.extend(range(int(first), int(last if dash else first) + 1))
+            low, high = int(first), int(last if dash else first)
         except ValueError:
-            raise ValueError(f"seeds {value!r}: {part!r} is neither a number nor a-b") from None
+            raise ValueError(f"{part!r} is neither a number nor a-b") from None
+        if low > high:
+            raise ValueError(f"{part!r} runs backwards")
+        seeds.extend(range(low, high + 1))
     return tuple(seeds)
 
 

@@ -30,14 +30,13 @@ def main() -> int:
     evaluation = load(EvaluateConfig, [str(presets / "demo_evaluate.toml")])
     with connect(ClusterConfig(address="local")):
         print("1/3 the teacher plays, and its play is stored", flush=True)
-        collect(teaching)
+        num_errors = collect(teaching)
         print("\n2/3 three players on the same worlds", flush=True)
-        evaluate(evaluation)
+        num_errors += evaluate(evaluation)
     print("\n3/3 pictures", flush=True)
     folder = Path(evaluation.output)
-    for form in ("frames", "video"):
-        export(folder, form, default_output(folder, form), episodes=1)
-    return 0
+    whole = [export(folder, form, default_output(folder, form), 1) for form in ("frames", "video")]
+    return int(num_errors > 0 or not all(whole))
 
 
 if __name__ == "__main__":

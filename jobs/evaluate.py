@@ -22,17 +22,16 @@ def main() -> int:
     from configs.jobs import EvaluateConfig
     from configs.load import load_or_help
 
-    evaluate(load_or_help(EvaluateConfig, __doc__ or ""))
-    return 0
+    return int(evaluate(load_or_help(EvaluateConfig, __doc__ or "")) > 0)
 
 
-def evaluate(config: "EvaluateConfig") -> dict[str, Any]:
-    """Play, score, print, write; returns what `summary.json` holds."""
+def evaluate(config: "EvaluateConfig") -> int:
+    """Play, score, print and write `summary.json`; returns how many episodes ended in error."""
     import json
     from pathlib import Path
 
     from cluster.run_folder import RunFolder
-    from jobs.playing import play_all
+    from jobs.playing import play_all, warn_of_errors
     from jobs.report import table
 
     with RunFolder(config) as folder:
@@ -49,7 +48,7 @@ def evaluate(config: "EvaluateConfig") -> dict[str, Any]:
         path = folder.write_text("summary.json", json.dumps(summary, indent=2) + "\n")
     print(table(policies))
     print(f"summary: {path}")
-    return summary
+    return warn_of_errors({policy.name: played[policy] for policy in config.policies})
 
 
 def _figures(policy: Any, played: "list[Summary]", home: "Path") -> dict[str, Any]:

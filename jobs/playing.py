@@ -15,8 +15,9 @@ from actors.seat import check, seat
 from cluster.errors import RunError, TraceError
 from cluster.placement import Role, plan
 from cluster.session import check_output, connect, nodes
+from cluster.trace_writer import take
 from cluster.traces import read_summaries
-from cluster.types import EpisodeSpec, Summary
+from cluster.types import Ending, EpisodeSpec, Summary
 from configs.jobs import ClusterConfig, PlayedRun
 from configs.player import EngineConfig, VllmPlayer
 from jobs.progress import Tally, progress_of
@@ -55,10 +56,13 @@ def play_all(
                     for version, player in enumerate(players, start=1):
                         rollout = _rollout(run, player, version, pool, folders[player])
                         _play(replace(rollout, specs=missing[player]), len(specs))
+                        if pool is not None and rollout.setup.version:
+                            pool.unload(rollout.setup.version)
     return {player: _settled(folder, specs) for player, folder in folders.items()}
 
 
 def _missing(folder: Path, specs: Sequence[EpisodeSpec]) -> tuple[EpisodeSpec, ...]:
+    take(folder).close()
     scan = read_summaries(folder)
     for reason in scan.refused:
         print(f"warning: left aside: {reason}", file=sys.stderr)
@@ -152,6 +156,21 @@ def line_of(summary: Summary) -> str:
         f"reward={summary.total_reward:.3f}"
     )
     return f"{line}, error: {summary.error}" if summary.error else line
+
+
+def warn_of_errors(played: Mapping[str, Sequence[Summary]]) -> int:
+    """Say which players' episodes ended in error, and of what; returns how many."""
+    total = 0
+    for player, summaries in played.items():
+        causes = [summary.error for summary in summaries if summary.ending is Ending.ERROR]
+        total += len(causes)
+        if causes:
+            print(
+                f"warning: {len(causes)} of {len(summaries)} episodes of {player} ended in error "
+                f"and count as played so far; the first: {causes[0]}",
+                file=sys.stderr,
+            )
+    return total
 
 
 def _settled(folder: Path, specs: Sequence[EpisodeSpec]) -> list[Summary]:

@@ -74,7 +74,7 @@ def progress_of(tally: Tally) -> Iterator[tuple[Callable[[], None], Show]]:
             def refresh() -> None:
                 bar.update(task, completed=tally.done, figures=tally.figures())
 
-            yield refresh, lambda line: bar.console.print(line, highlight=False)
+            yield refresh, lambda line: bar.console.print(line, highlight=False, markup=False)
             refresh()
     else:
         plain = _Plain(tally)

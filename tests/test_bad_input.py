@@ -73,6 +73,7 @@ def test_a_run_of_another_configuration_is_not_harmed(tmp_path: Path) -> None:
     output.mkdir()
     stored = output / "config.toml"
     stored.write_text('output = "elsewhere"\nseeds = [1]\npolicy = "random"\n')
+    (output / "part.parquet").write_text("play")
     before = stored.read_text()
     assert "holds a run with another configuration" in refused(*GOOD, "--output", str(output))
     assert stored.read_text() == before

@@ -77,6 +77,10 @@ def test_episodes_beyond_the_seeds_play_worlds_again() -> None:
         (["--policy.adapter", "x"], "adapter needs engine.lora"),
         (["--prompt.use_vision", "false", "--prompt.image_only", "true"], "image_only needs"),
         (["--env.view", "[8, 9]"], "has no middle tile"),
+        (["--seeds", "0-3,9-5"], "'9-5' runs backwards"),
+        (["--seeds", "true"], "seeds"),
+        (["--policy.name", "../elsewhere"], "policy.name"),
+        (["--env.view", "[41, 43]", "--env.size", "72"], "gives a tile under 2 pixels"),
         (["--episodes"], "--episodes needs a value"),
         (["episodes"], "unexpected 'episodes'"),
     ],
@@ -85,6 +89,18 @@ def test_bad_input_is_refused_in_one_line(overrides: list[str], words: str) -> N
     message = refusal(*overrides)
     assert words in message
     assert "\n" not in message
+
+
+@pytest.mark.parametrize(
+    ("setting", "value"),
+    [("api_key_env", "sk-secret"), ("base_url", "https://user:sk-secret@host/v1")],
+)
+def test_a_key_in_the_wrong_place_is_not_repeated(setting: str, value: str) -> None:
+    message = refusal(
+        "--policy.kind", "openai", "--policy.model", "m", f"--policy.{setting}", value
+    )
+    assert setting in message
+    assert "sk-secret" not in message
 
 
 def test_a_missing_setting_is_named() -> None:

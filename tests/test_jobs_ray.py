@@ -117,7 +117,6 @@ def test_killed_and_started_again_it_ends_with_each_episode_once(
     with job("collect", *command, env=cluster.env) as first:
         wait_for(lambda: parts(output))
         first.send_signal(signal.SIGKILL)
-    wait_for(lambda: nothing_remains(cluster))
     assert 0 < len(seeds_in(output)) < 40
     again = run_job("collect", *command, env=cluster.env)
     assert again.returncode == 0, again.stderr
@@ -165,7 +164,8 @@ def metrics_of(cluster: Cluster, name: str) -> str:
 @pytest.mark.parametrize("title", ["ray::RolloutWorker", "ray::TraceWriter"])
 def test_a_killed_actor_costs_no_episode(cluster: Cluster, tmp_path: Path, title: str) -> None:
     output = tmp_path / "run"
-    with job("collect", *slow("0-11"), "--output", str(output), env=cluster.env) as run:
+    alone = ["--cluster.num_workers", "1", "--output", str(output)]
+    with job("collect", *slow("0-11"), *alone, env=cluster.env) as run:
         wait_for(lambda: parts(output))
         cluster.processes(title)[0].send_signal(signal.SIGKILL)
         said, _ = run.communicate(timeout=200)

@@ -51,6 +51,14 @@ def test_an_overdue_episode_goes_to_another_worker_only() -> None:
     assert started(ledger, worker=1, now=11.0).number == 1
 
 
+def test_a_decision_gives_an_episode_its_time_anew() -> None:
+    ledger = Ledger(SPECS[:1], max_attempts=3, timeout_s=10.0)
+    attempt = started(ledger, now=0.0)
+    ledger.progressed(attempt, now=9.0)
+    assert ledger.expire(now=18.9) == []
+    assert ledger.expire(now=19.0) == [attempt]
+
+
 def test_the_first_result_counts_and_the_second_is_discarded() -> None:
     ledger = Ledger(SPECS[:1], max_attempts=3, timeout_s=10.0)
     slow = started(ledger, worker=0, now=0.0)

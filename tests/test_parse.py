@@ -36,6 +36,7 @@ def test_any_text_has_an_outcome_and_only_ok_has_actions(text: str) -> None:
         (GOOD + "\nand then?", "no_call"),
         ("<tool_call>not json</tool_call>", "bad_json"),
         ("<tool_call>[1]</tool_call>", "bad_json"),
+        ("<tool_call>" + "1" * 5000 + "</tool_call>", "bad_json"),
         ("<tool_call>" + "[" * 100_000 + "</tool_call>", "bad_json"),
         (render_raw_call("interact_many", '"move_left"'), "bad_json"),
         (render_raw_call("interact_many", '{"action": "do"}'), "bad_json"),

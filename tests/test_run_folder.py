@@ -38,9 +38,22 @@ def test_where_it_runs_may_change(tmp_path: Path) -> None:
 
 def test_what_it_is_may_not(tmp_path: Path) -> None:
     with RunFolder(run(tmp_path / "run")):
-        pass
+        (tmp_path / "run" / "part.parquet").write_text("play")
     with pytest.raises(UserError, match=r"another configuration \(env\.length differs\)"):
         RunFolder(run(tmp_path / "run", "--env.length", "9")).__enter__()
+
+
+def test_a_refused_start_does_not_pin_the_folder(tmp_path: Path) -> None:
+    with RunFolder(run(tmp_path / "run", "--policy.name", "mistyped")):
+        pass
+    with RunFolder(run(tmp_path / "run")) as folder:
+        assert 'name = "random"' in (folder.path / "config.toml").read_text()
+
+
+def test_a_start_killed_while_writing_its_configuration_does_not_pin_it(tmp_path: Path) -> None:
+    (tmp_path / ".config.toml.tmp").write_text("torn")
+    with RunFolder(run(tmp_path)):
+        pass
 
 
 def test_two_processes_cannot_write_at_once(tmp_path: Path) -> None:
