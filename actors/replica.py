@@ -78,10 +78,6 @@ class Replica:
             num_in_flight=self._engine.num_in_flight,
         )
 
-    async def load_now(self) -> int:
-        """Requests in flight."""
-        return self._engine.num_in_flight
-
     async def generate(self, request: GenerationRequest) -> Completion:
         """Answer one request.
 

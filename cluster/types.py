@@ -31,7 +31,7 @@ class Ending(StrEnum):
     BAD_CALL = "bad_call"
     """An unusable completion, where the setting says that this ends the play."""
     ERROR = "error"
-    """The policy or the environment failed; `Trajectory.error` says why."""
+    """The policy failed; `Trajectory.error` says why."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

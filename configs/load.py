@@ -62,6 +62,21 @@ def dump(config: BaseModel) -> str:
     return tomli_w.dumps(config.model_dump(mode="json", exclude_none=True))
 
 
+def changed(config: BaseModel) -> str:
+    """The settings that are not the defaults, in one line."""
+    return ", ".join(_flat(config.model_dump(mode="json", exclude_defaults=True), ""))
+
+
+def _flat(value: Any, name: str) -> Iterator[str]:
+    if isinstance(value, dict):
+        for key, inner in value.items():
+            yield from _flat(inner, f"{name}.{key}" if name else key)
+    elif isinstance(value, list) and len(value) > 4:
+        yield f"{name} = [{value[0]!r}, ... {value[-1]!r}] ({len(value)})"
+    else:
+        yield f"{name} = {value!r}"
+
+
 def read_toml(path: Path) -> dict[str, Any]:
     try:
         return tomllib.loads(path.read_text(encoding="utf-8"))

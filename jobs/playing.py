@@ -19,6 +19,7 @@ from cluster.trace_writer import take
 from cluster.traces import read_summaries
 from cluster.types import Ending, EpisodeSpec, Summary
 from configs.jobs import ClusterConfig, PlayedRun
+from configs.load import changed
 from configs.player import EngineConfig, VllmPlayer
 from jobs.progress import Tally, progress_of
 
@@ -43,6 +44,7 @@ def play_all(
         PickaxeError: bad input, or a part that the run needs has died.
     """
     check_output(run.output)
+    print(f"settings: {changed(run)}; all of them are in {run.output}/config.toml", flush=True)
     specs = tuple(EpisodeSpec(seed=seed, sample=sample) for seed, sample in plays)
     missing = {player: _missing(folder, specs) for player, folder in folders.items()}
     waiting = [player for player in folders if missing[player]]

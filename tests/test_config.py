@@ -7,7 +7,7 @@ import pytest
 
 from configs.errors import UserError
 from configs.jobs import CollectConfig, EvaluateConfig
-from configs.load import describe, dump, load
+from configs.load import changed, describe, dump, load
 from configs.play import EnvConfig
 from configs.player import ScriptedPlayer, VllmPlayer
 
@@ -133,6 +133,13 @@ def test_dump_and_load_give_the_same_configuration(tmp_path: Path) -> None:
     path = tmp_path / "config.toml"
     path.write_text(dump(config))
     assert load(CollectConfig, [str(path)]) == config
+
+
+def test_changed_settings_are_told_in_a_line() -> None:
+    told = changed(collect("--seeds", "0-9", "--env.length", "60"))
+    assert told == (
+        "output = 'runs/x', seeds = [0, ... 9] (10), env.length = 60, policy.kind = 'vllm'"
+    )
 
 
 def test_every_preset_loads() -> None:

@@ -60,7 +60,10 @@ def test_plain_python_starts_its_own_ray_and_leaves_nothing(tmp_path: Path) -> N
 def test_a_run_on_ray_start_prints_its_plan_first(cluster: Cluster, tmp_path: Path) -> None:
     done = run_job("collect", *SMALL, "--output", str(tmp_path / "run"), env=cluster.env)
     assert done.returncode == 0, done.stderr
-    assert done.stdout.startswith("plan for random:\nrole")
+    said = done.stdout.splitlines()
+    assert said[0].startswith("settings: ")
+    assert "env.length = 40" in said[0]
+    assert said[1] == "plan for random:"
     assert "Seed 00: steps=40, achievements=" in done.stdout
     assert "12 episodes" in done.stdout.splitlines()[-1]
     assert nothing_remains(cluster)

@@ -95,7 +95,7 @@ def test_a_replica_answers_says_who_it_is_and_dies_with_its_engine(
     assert all(answer.num_completion_tokens == len(answer.token_ids) > 0 for answer in answers)
     assert state.versions == (0,)
     assert state.node_id == ray.get_runtime_context().get_node_id()
-    assert ray.get(actor.load_now.remote()) == 0
+    assert ray.get(actor.ready.remote()).num_in_flight == 0
     with pytest.raises(RayTaskError) as caught:
         ray.get(actor.generate.remote(request(0, version=7)))
     assert isinstance(caught.value.cause, PolicyError)
