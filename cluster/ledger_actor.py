@@ -19,7 +19,7 @@ from cluster.ledger import Attempt, Ledger
 from cluster.types import EpisodeSpec, Summary
 
 _RETRY_S = 0.5
-"""Between two tries at a worker or writer that is being restarted."""
+"""Between two tries at a writer that is being restarted."""
 _FLUSH_S = 2.0
 """A result waits at most this long for others to share its part file."""
 
@@ -71,6 +71,8 @@ class _Worker:
     turns: dict[str, int] = field(default_factory=dict)
     """Decisions, as last heard."""
     overdue: list[Attempt] = field(default_factory=list)
+    is_away: bool = False
+    """Died, and has not answered since."""
 
 
 class LedgerActor:
@@ -136,7 +138,8 @@ class LedgerActor:
             free = [
                 worker
                 for worker in self._workers
-                if len(worker.playing) < self._setup.episodes_per_worker and not worker.overdue
+                if len(worker.playing) < self._setup.episodes_per_worker
+                and not (worker.overdue or worker.is_away)
             ]
             for worker in sorted(free, key=lambda worker: len(worker.playing)):
                 attempt = self._ledger.start(worker.index, time.monotonic())
@@ -172,7 +175,8 @@ class LedgerActor:
             self._remove(worker, error)
         except RayActorError:
             self._ledger.lost(attempt, "its worker died")
-            await asyncio.sleep(_RETRY_S)
+            # Until it answers again: else the episodes would use up their attempts on it.
+            worker.is_away = True
         else:
             if self._ledger.result(attempt):
                 self._held.append(_Held(summary, trajectory))
@@ -201,12 +205,23 @@ class LedgerActor:
         """Ask a worker, again and again, how far its episodes are."""
         while worker in self._workers:
             await asyncio.sleep(_LISTEN_S)
-            with contextlib.suppress(RayActorError):
+            try:
                 turns = await worker.handle.turns.remote()
-                for key, attempt in worker.playing.items():
-                    if turns.get(key, 0) > worker.turns.get(key, 0):
-                        self._ledger.progressed(attempt, time.monotonic())
-                worker.turns = turns
+            except ActorDiedError as error:
+                self._remove(worker, error)
+            except RayActorError:
+                worker.is_away = True
+            else:
+                self._heard(worker, turns)
+
+    def _heard(self, worker: _Worker, turns: dict[str, int]) -> None:
+        for key, attempt in worker.playing.items():
+            if turns.get(key, 0) > worker.turns.get(key, 0):
+                self._ledger.progressed(attempt, time.monotonic())
+        worker.turns = turns
+        if worker.is_away:
+            worker.is_away = False
+            self._changed.set()
 
     async def _write_all(self) -> None:
         since = time.monotonic()

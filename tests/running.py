@@ -79,6 +79,8 @@ class Cluster:
     address: str
     dashboard: str
     metrics: str
+    folder: Path
+    """Where its logs are."""
     env: dict[str, str] = field(repr=False)
     process: "subprocess.Popen[bytes]"
 
@@ -120,7 +122,8 @@ def ray_cluster(folder: Path, num_cpus: int = 2) -> Iterator[Cluster]:
         start_new_session=True,
     )
     url = "http://127.0.0.1:"
-    cluster = Cluster(env["RAY_ADDRESS"], f"{url}{dashboard}", f"{url}{metrics}", env, process)
+    addresses = (env["RAY_ADDRESS"], f"{url}{dashboard}", f"{url}{metrics}")
+    cluster = Cluster(*addresses, folder, env, process)
     try:
         wait_for(lambda: listens(port) and listens(dashboard), _START_S)
         yield cluster

@@ -11,7 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from cluster.traces import read_summaries
+from cluster.traces import read_summaries, read_trajectories
+from tests.faulty_server import FaultyServer
+from tests.openai_players import KEY
 from tests.running import ROOT, Cluster, alive_with, job, ray_cluster, run_job, wait_for
 
 pytestmark = [pytest.mark.integration, pytest.mark.slow]
@@ -137,6 +139,29 @@ def test_ctrl_c_leaves_a_run_that_can_be_continued(cluster: Cluster, tmp_path: P
     assert said.splitlines()[-1].startswith("interrupted: what is written stays")
     wait_for(lambda: nothing_remains(cluster))
     assert len(seeds_in(output)) >= 1
+
+
+def test_a_remote_model_plays_and_its_key_is_written_nowhere(
+    cluster: Cluster, tmp_path: Path
+) -> None:
+    output = tmp_path / "run"
+    # The cluster was started without the key: workers get it from the job alone.
+    env = cluster.env | {"OPENAI_API_KEY": KEY}
+    with FaultyServer() as server:
+        policy = ["--policy.kind", "openai", "--policy.model", "gpt-4o"]
+        limits = ["--policy.base_url", server.base_url, "--play.max_turns", "3"]
+        done = run_job(
+            "collect", *policy, *limits, "--seeds", "0-3", "--output", str(output), env=env
+        )
+        asked = {request.authorization for request in server.chats}
+    assert done.returncode == 0, done.stderr
+    assert asked == {f"Bearer {KEY}"}
+    played = list(read_trajectories(output / "traces"))
+    assert [len(trajectory.turns) for trajectory in played] == [3, 3, 3, 3]
+    assert KEY not in done.stdout + done.stderr + repr(played)
+    files = [path for folder in (output, cluster.folder) for path in folder.rglob("*")]
+    assert len(files) > 20
+    assert [path for path in files if path.is_file() and KEY.encode() in path.read_bytes()] == []
 
 
 def test_rays_metrics_show_the_play(cluster: Cluster, tmp_path: Path) -> None:
