@@ -10,9 +10,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import pytest_asyncio
-
-pytest.importorskip("vllm")
-
 import torch
 from peft import LoraConfig, PeftModel, get_peft_model
 from PIL import Image

@@ -53,7 +53,6 @@ def test_a_folder_that_is_no_model_is_refused(tmp_path: Path, content: str | Non
 
 @pytest.mark.vision
 def test_a_name_that_the_hub_does_not_give_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    pytest.importorskip("transformers")
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     with pytest.raises(UserError, match=r"Nobody/nothing is neither a folder here nor .* the hub"):
         reads_pictures("Nobody/nothing")

@@ -1,7 +1,6 @@
 """How fast, how often and how patiently the endpoint is asked."""
 
 import asyncio
-from collections.abc import Iterator
 
 import pytest
 from hypothesis import given
@@ -17,12 +16,6 @@ from tests.openai_players import KEY, KEY_ENV, MAX_ACTIONS, client, player, prom
 @pytest.fixture(autouse=True)
 def _key(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(KEY_ENV, KEY)
-
-
-@pytest.fixture
-def server() -> Iterator[FaultyServer]:
-    with FaultyServer() as running:
-        yield running
 
 
 async def ask(made: OpenAIClient, num_requests: int) -> None:

@@ -6,7 +6,6 @@ import json
 import logging
 import pickle
 import traceback
-from collections.abc import Iterator
 from typing import Any, Final
 
 import pytest
@@ -49,12 +48,6 @@ FATAL: Final = {
 @pytest.fixture(autouse=True)
 def _key(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(KEY_ENV, KEY)
-
-
-@pytest.fixture
-def server() -> Iterator[FaultyServer]:
-    with FaultyServer() as running:
-        yield running
 
 
 async def test_a_tool_call_becomes_the_canonical_text(server: FaultyServer) -> None:

@@ -1,7 +1,6 @@
 """The check of an endpoint before anything starts: one line that says what to set."""
 
 import traceback
-from collections.abc import Iterator
 
 import pytest
 
@@ -14,12 +13,6 @@ from tests.openai_players import KEY, KEY_ENV, player
 @pytest.fixture(autouse=True)
 def _key(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(KEY_ENV, KEY)
-
-
-@pytest.fixture
-def server() -> Iterator[FaultyServer]:
-    with FaultyServer() as running:
-        yield running
 
 
 @pytest.mark.parametrize("name", ["gpt-5-mini", "models/gpt-5-mini"])

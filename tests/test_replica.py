@@ -11,9 +11,6 @@ from typing import Any
 import numpy as np
 import psutil
 import pytest
-
-pytest.importorskip("vllm")
-
 import ray
 from PIL import Image
 from ray.exceptions import RayActorError, RayTaskError

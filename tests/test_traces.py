@@ -1,5 +1,6 @@
 """Traces on disk: what is written is what is read, whole or not at all, by anyone."""
 
+import importlib
 import json
 import tempfile
 from dataclasses import asdict, replace
@@ -223,7 +224,7 @@ def test_hugging_face_datasets_read_the_files_as_they_are(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
-    datasets = pytest.importorskip("datasets")
+    datasets = importlib.import_module("datasets")
     readable(tmp_path)
     write_part(tmp_path, [trajectory(8, num_turns=0)])
     datasets.disable_progress_bars()
