@@ -1,6 +1,7 @@
 """Players and prompts of a faulty server, for the tests of the OpenAI path."""
 
 import asyncio
+import secrets
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any, Final
@@ -10,7 +11,7 @@ from cluster.types import Completion, EpisodeSpec, Prompt
 from configs.player import OpenAIPlayer
 from tests.builders import START
 
-KEY: Final = "sk-test-0123456789abcdef"
+KEY: Final = f"sk-test-{secrets.token_hex(8)}"
 KEY_ENV: Final = "PICKAXE_TEST_KEY"
 MAX_ACTIONS: Final = 3
 

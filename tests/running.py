@@ -85,12 +85,18 @@ class Cluster:
     process: "subprocess.Popen[bytes]"
 
     def processes(self, title: str) -> list[psutil.Process]:
-        """Its worker processes whose title holds `title`, such as `ray::RolloutWorker`."""
-        return [
-            process
-            for process in alive_with("RAY_AUTH_TOKEN", self.env["RAY_AUTH_TOKEN"])
-            if title in " ".join(process.cmdline())
-        ]
+        """Its processes whose title holds `title`, such as `ray::RolloutWorker`.
+
+        They are known by their output, which goes to the cluster's logs: it is inherited, while
+        a process that sets its title may overwrite the environment it was started with.
+        """
+        found = []
+        for process in psutil.process_iter():
+            with contextlib.suppress(OSError, psutil.NoSuchProcess):
+                output = os.readlink(f"/proc/{process.pid}/fd/1")
+                if output.startswith(f"{self.folder}/") and title in " ".join(process.cmdline()):
+                    found.append(process)
+        return found
 
 
 def alive_with(variable: str, value: str) -> list[psutil.Process]:
