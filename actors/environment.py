@@ -8,8 +8,7 @@ from gymnasium.error import ResetNeeded
 from numpy.typing import NDArray
 
 from actors.game import Game
-from actors.world import CLASSIC_SIZE
-from cluster.names import ACTIONS
+from cluster.names import ACTIONS, CLASSIC_SIZE
 from configs.play import EnvConfig
 
 ENV_ID: Final = "pickaxe/Crafter-v0"

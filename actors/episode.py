@@ -100,21 +100,10 @@ async def play(
 async def _turn(
     spec: EpisodeSpec, world: World, policy: Policy, table: Table, sofar: _Sofar
 ) -> None:
-    observation = world.observe()
     frame = None
     if table.sees_pictures or table.play.record_frames:
         frame = encode_png(world.draw(table.frame_size))
-    rendered = render(
-        observation, frame if table.sees_pictures else None, sofar.turns, table.prompt
-    )
-    prompt = Prompt(
-        system=rendered.system,
-        text=rendered.text,
-        images=rendered.images,
-        observation=observation,
-        spec=spec,
-        turn=len(sofar.turns),
-    )
+    prompt = _prompt(spec, world.observe(), frame, table, sofar.turns)
     clock = time.perf_counter()
     try:
         completion = await policy.act(prompt)
@@ -128,12 +117,12 @@ async def _turn(
     deed = _carry_out(world, _actions(parsed, table.play), table.play.interrupts)
     sofar.turns.append(
         Turn(
-            index=len(sofar.turns),
-            observation=observation,
+            index=prompt.turn,
+            observation=prompt.observation,
             frame=frame,
-            system=rendered.system,
-            text=rendered.text,
-            num_images=len(rendered.images),
+            system=prompt.system,
+            text=prompt.text,
+            num_images=len(prompt.images),
             completion=completion,
             outcome=parsed.outcome,
             actions=parsed.actions,
@@ -148,6 +137,25 @@ async def _turn(
     )
     sofar.ending = _ending(sofar.turns, parsed, table.play)
     await asyncio.sleep(0)
+
+
+def _prompt(
+    spec: EpisodeSpec,
+    observation: Observation,
+    frame: bytes | None,
+    table: Table,
+    past: Sequence[Turn],
+) -> Prompt:
+    shown = frame if table.sees_pictures else None
+    rendered = render(observation, shown, past, table.prompt)
+    return Prompt(
+        system=rendered.system,
+        text=rendered.text,
+        images=rendered.images,
+        observation=observation,
+        spec=spec,
+        turn=len(past),
+    )
 
 
 def _actions(parsed: Parsed, play: PlayConfig) -> Sequence[str]:

@@ -5,9 +5,8 @@ from pathlib import Path
 from typing import Any
 
 from cluster.errors import UserError
+from cluster.names import CLASSIC_SIZE
 
-_CLASSIC_SIZE = 64
-"""Pixels of Crafter's own frames."""
 _TILES = 9
 
 
@@ -40,7 +39,7 @@ def frame_size(model: str) -> int:
     """
     vision = _config(model).get("vision_config")
     if vision is None:
-        return _CLASSIC_SIZE
+        return CLASSIC_SIZE
     patch, merge = vision.get("patch_size"), vision.get("spatial_merge_size")
     if not isinstance(patch, int) or not isinstance(merge, int):
         raise UserError(

@@ -99,8 +99,10 @@ class Replica:
 
     async def _fetch(self, version: int) -> None:
         """Load a version that was published before this replica was restarted."""
+        if version in self._engine.versions or not self._store:
+            return
         async with self._fetching:
-            if version in self._engine.versions or not self._store:
+            if version in self._engine.versions:  # fetched for another request meanwhile
                 return
             try:
                 files = await ray.get_actor(self._store).files.remote(version)

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import ray
-from ray.exceptions import GetTimeoutError, RayActorError, RayTaskError
+from ray.exceptions import RayActorError, RayTaskError
 from ray.util.placement_group import (
     PlacementGroup,
     placement_group,
@@ -15,9 +15,9 @@ from ray.util.placement_group import (
 from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 
 from actors.replica import Replica
-from actors.router import first_line
-from cluster.errors import PickaxeError, RunError
+from cluster.errors import RunError
 from cluster.policy_store import PolicyStore
+from cluster.remote import own_cause, root_cause, wait_until_ready
 from configs.player import EngineConfig
 
 _PLACE_TIMEOUT_S = 60.0
@@ -34,7 +34,9 @@ class ReplicaPool:
         max_restarts: int,
         actor: type[Replica] = Replica,
     ) -> None:
-        self._name = name
+        self.names = tuple(f"{name}/replica-{index}" for index in range(engine.num_replicas))
+        """Of the replicas, for workers to find them by."""
+        self._store_name = f"{name}/policy-store"
         self._actor_class = actor
         self._model = model
         self._engine = engine
@@ -61,12 +63,7 @@ class ReplicaPool:
         Raises:
             RunError: one did not start; says why.
         """
-        try:
-            ray.get([handle.ready.remote() for handle in self.handles], timeout=timeout_s)
-        except GetTimeoutError:
-            raise RunError(f"the replicas were not ready after {timeout_s:g} s") from None
-        except RayActorError as error:
-            raise RunError(f"a replica did not start: {first_line(error)}") from None
+        wait_until_ready(self.handles, "replica", timeout_s)
 
     def load(self, version: int, files: Mapping[str, bytes]) -> None:
         """Give every replica an adapter, once through the object store.
@@ -79,22 +76,15 @@ class ReplicaPool:
             ray.get(self._store.publish.remote(version, shared))
             ray.get([handle.load.remote(version, shared) for handle in self.handles])
         except RayTaskError as error:
-            if isinstance(error.cause, PickaxeError):
-                raise error.cause from None
-            raise
+            raise own_cause(error) from None
         except RayActorError as error:
-            raise RunError(f"a replica died while loading: {first_line(error)}") from None
+            raise RunError(f"a replica died while loading: {root_cause(error)}") from None
 
     def unload(self, version: int) -> None:
         """Let a version go on every replica that has it."""
         for handle in self.handles:
             with contextlib.suppress(RunError, RayActorError):
                 ray.get(handle.unload.remote(version))
-
-    @property
-    def names(self) -> tuple[str, ...]:
-        """Of the replicas, for workers to find them by."""
-        return tuple(f"{self._name}/replica-{index}" for index in range(len(self.handles)))
 
     def stop(self) -> None:
         for handle in (*self.handles, self._store):
@@ -109,8 +99,7 @@ class ReplicaPool:
         if self._engine.device == "gpu":
             bundle["GPU"] = float(self._engine.tensor_parallel)
         self._groups = [
-            placement_group([bundle], strategy="STRICT_PACK", name=f"{self._name}/replica-{index}")
-            for index in range(self._engine.num_replicas)
+            placement_group([bundle], strategy="STRICT_PACK", name=name) for name in self.names
         ]
         for group in self._groups:
             if not group.wait(_PLACE_TIMEOUT_S):
@@ -120,26 +109,26 @@ class ReplicaPool:
                 )
 
     def _start(self) -> None:
-        store = f"{self._name}/policy-store"
-        self._store = ray.remote(PolicyStore).options(name=store, num_cpus=0).remote()
+        store = ray.remote(PolicyStore).options(name=self._store_name, num_cpus=0)
+        self._store = store.remote()
         num_on_node: dict[str, int] = {}
-        for index, group in enumerate(self._groups):
+        for name, group in zip(self.names, self._groups, strict=True):
             node = placement_group_table(group)["bundles_to_node_id"][0]
             slot = num_on_node.get(node, 0)
             num_on_node[node] = slot + 1
-            self.handles.append(self._actor(index, group, slot))
+            self.handles.append(self._actor(name, group, slot))
 
-    def _actor(self, index: int, group: PlacementGroup, slot: int) -> Any:
+    def _actor(self, name: str, group: PlacementGroup, slot: int) -> Any:
         gpu = self._engine.device == "gpu"
         return (
             ray.remote(self._actor_class)
             .options(
-                name=f"{self._name}/replica-{index}",
+                name=name,
                 num_cpus=self._engine.cores,
                 num_gpus=self._engine.tensor_parallel if gpu else 0,
                 max_restarts=self._max_restarts,
                 max_concurrency=10_000,
                 scheduling_strategy=PlacementGroupSchedulingStrategy(group),
             )
-            .remote(self._model, self._engine, slot, f"{self._name}/policy-store")
+            .remote(self._model, self._engine, slot, self._store_name)
         )

@@ -7,13 +7,13 @@ from pathlib import Path
 from typing import Any
 
 import ray
-from ray.exceptions import GetTimeoutError, RayActorError, RayError, RayTaskError
+from ray.exceptions import RayError, RayTaskError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from actors.router import first_line
 from actors.worker import RolloutWorker, WorkerSetup
-from cluster.errors import PickaxeError, RunError
+from cluster.errors import RunError
 from cluster.ledger_actor import LedgerActor, LedgerSetup, Progress
+from cluster.remote import own_cause, root_cause, wait_until_ready
 from cluster.trace_writer import TraceWriter
 from cluster.types import EpisodeSpec
 from configs.jobs import ClusterConfig
@@ -48,7 +48,7 @@ def roll_out(rollout: Rollout) -> Iterator[Progress]:
         actors.append(writer)
         ledger = _ledger(rollout, workers, writer)
         actors.append(ledger)
-        _wait_until_ready(workers, rollout.cluster.start_timeout_s)
+        wait_until_ready(workers, "rollout worker", rollout.cluster.start_timeout_s)
         yield from _watch(ledger)
     finally:
         for actor in actors:
@@ -101,15 +101,6 @@ def _ledger(rollout: Rollout, workers: Sequence[Any], writer: Any) -> Any:
     )
 
 
-def _wait_until_ready(workers: Sequence[Any], timeout_s: float) -> None:
-    try:
-        ray.get([worker.ready.remote() for worker in workers], timeout=timeout_s)
-    except GetTimeoutError:
-        raise RunError(f"the rollout workers were not ready after {timeout_s:g} s") from None
-    except RayActorError as error:
-        raise RunError(f"a rollout worker did not start: {first_line(error)}") from None
-
-
 def _watch(ledger: Any) -> Iterator[Progress]:
     running = ledger.run.remote()
     while True:
@@ -119,11 +110,9 @@ def _watch(ledger: Any) -> Iterator[Progress]:
             if ended:
                 ray.get(running)
         except RayTaskError as error:
-            if isinstance(error.cause, PickaxeError):
-                raise error.cause from None
-            raise
+            raise own_cause(error) from None
         except RayError as error:
-            raise RunError(f"the ledger died: {first_line(error)}") from None
+            raise RunError(f"the ledger died: {root_cause(error)}") from None
         yield progress
         if ended:
             return

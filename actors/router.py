@@ -5,10 +5,10 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
-import ray
 from ray.exceptions import ActorDiedError, RayActorError, RayTaskError
 
-from cluster.errors import FatalPolicyError, PickaxeError
+from cluster.errors import FatalPolicyError
+from cluster.remote import own_cause, root_cause
 from cluster.types import Completion, GenerationRequest
 
 _PAUSE_S = 0.5
@@ -61,9 +61,9 @@ class Router:
             except TimeoutError:
                 cause = f"replica {index} is silent"
             except ActorDiedError as error:
-                self._gone[index] = cause = first_line(error)
+                self._gone[index] = cause = root_cause(error)
             except RayActorError as error:
-                cause = first_line(error)
+                cause = root_cause(error)
                 self._rested_until[index] = time.monotonic() + _PAUSE_S
         raise FatalPolicyError(f"no replica answered for {self._patience_s:.0f} s: {cause}")
 
@@ -82,17 +82,7 @@ class Router:
         try:
             completion: Completion = await self._replicas[index].generate.remote(request)
         except RayTaskError as error:
-            if isinstance(error.cause, PickaxeError):
-                # Without Ray's copy of the remote traceback: this text is stored as a cause.
-                raise error.cause from None
-            raise
+            raise own_cause(error) from None
         finally:
             self._in_flight[index] -= 1
         return completion
-
-
-def first_line(error: ray.exceptions.RayError) -> str:
-    """The root cause of an actor's failure, in one line."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    causes = [line for line in lines if "Error" in line.split(":")[0]]
-    return (causes or lines or [type(error).__name__])[-1]

@@ -10,11 +10,10 @@ from actors.model_files import frame_size, reads_pictures
 from actors.players import AnyPlayer
 from actors.worker import WorkerSetup
 from cluster.errors import UserError
+from cluster.names import CLASSIC_SIZE
 from configs.jobs import PlayedRun
 from configs.play import EnvConfig, PromptConfig
 from configs.player import OpenAIPlayer, RandomPlayer, VllmPlayer
-
-_CLASSIC_SIZE = 64
 
 
 def check(player: AnyPlayer, run: PlayedRun) -> None:
@@ -111,7 +110,7 @@ def picture_size(player: AnyPlayer, env: EnvConfig) -> int:
     """`env.size` in pixels, decided."""
     if env.size != "auto":
         return env.size
-    return frame_size(player.model) if isinstance(player, VllmPlayer) else _CLASSIC_SIZE
+    return frame_size(player.model) if isinstance(player, VllmPlayer) else CLASSIC_SIZE
 
 
 def _secret(player: AnyPlayer) -> tuple[str, str] | None:

@@ -3,15 +3,14 @@
 import collections
 import copy
 import functools
-from typing import Any, Final
+from typing import Any
 
 import crafter
 import numpy as np
 from crafter import constants, engine, objects, worldgen
 from numpy.typing import NDArray
 
-CLASSIC_SIZE: Final = 64
-"""Pixels of the picture that stock Crafter draws by default, after every step."""
+from cluster.names import CLASSIC_SIZE
 
 Cell = tuple[str | None, str | None]
 """Names of the art of a tile: its ground (None beyond the edge) and the object on it, if any."""

@@ -14,8 +14,9 @@ from typing import Any
 import ray
 from ray.exceptions import ActorDiedError, ObjectLostError, RayActorError, RayTaskError
 
-from cluster.errors import PickaxeError, RunError
+from cluster.errors import RunError
 from cluster.ledger import Attempt, Ledger
+from cluster.remote import own_cause, root_cause
 from cluster.types import EpisodeSpec, Summary
 
 _RETRY_S = 0.5
@@ -167,9 +168,7 @@ class LedgerActor:
             summary_ref, trajectory = worker.handle.play.options(num_returns=2).remote(attempt.spec)
             summary = await summary_ref
         except RayTaskError as error:
-            if isinstance(error.cause, PickaxeError):
-                raise error.cause from None
-            raise
+            raise own_cause(error) from None
         except ActorDiedError as error:
             self._ledger.lost(attempt, "its worker is gone")
             self._remove(worker, error)
@@ -189,7 +188,7 @@ class LedgerActor:
         if worker in self._workers:
             self._workers.remove(worker)
         if not self._workers:
-            raise RunError(f"every rollout worker is gone: {_root(error)}") from None
+            raise RunError(f"every rollout worker is gone: {root_cause(error)}") from None
 
     def _expire(self) -> None:
         """A worker with an overdue episode gets no more; one with no other is restarted."""
@@ -249,22 +248,14 @@ class LedgerActor:
                 self._ledger.result_lost(specs, f"its result was lost: {type(error).__name__}")
                 return
             except ActorDiedError as error:
-                raise RunError(f"the trace writer is gone: {_root(error)}") from None
+                raise RunError(f"the trace writer is gone: {root_cause(error)}") from None
             except RayTaskError as error:
                 if isinstance(error.cause, ObjectLostError):
                     self._ledger.result_lost(specs, "its result was lost")
                     return
-                if isinstance(error.cause, PickaxeError):
-                    raise error.cause from None
-                raise
+                raise own_cause(error) from None
             except RayActorError:
                 await asyncio.sleep(_RETRY_S)
             else:
                 self._ledger.durable(specs)
                 return
-
-
-def _root(error: ray.exceptions.RayError) -> str:
-    """An actor's failure in one line: Ray's own text goes over many."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return lines[-1] if lines else type(error).__name__

@@ -2,6 +2,9 @@
 
 from typing import Final
 
+CLASSIC_SIZE: Final = 64
+"""Pixels, across and down, of the picture that stock Crafter draws by default."""
+
 ACTIONS: Final = (
     "noop",
     "move_left",

@@ -1,11 +1,11 @@
 """A run's folder: whose it is, what configuration it holds, and that one process writes it."""
 
 import fcntl
-import os
 from pathlib import Path
 from typing import IO, Any
 
 from cluster.errors import RunError, UserError
+from cluster.files import replacing
 from configs.jobs import PlayedRun
 from configs.load import dump, read_toml
 
@@ -82,10 +82,9 @@ class RunFolder:
 
 
 def write_atomically(path: Path, text: str) -> None:
-    """Write beside, then rename: a reader sees the old text or the new."""
-    beside = path.with_name(f".{path.name}.tmp")
-    beside.write_text(text, encoding="utf-8")
-    os.replace(beside, path)
+    """A reader sees the old text or the new."""
+    with replacing(path) as beside:
+        beside.write_text(text, encoding="utf-8")
 
 
 def first_difference(left: Any, right: Any, name: str = "") -> str:

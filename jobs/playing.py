@@ -117,10 +117,10 @@ def _rollout(
     run: PlayedRun, player: AnyPlayer, version: int, pool: ReplicaPool | None, traces: Path
 ) -> Rollout:
     """A rollout of no episodes yet, with the player's adapter loaded as policy `version`."""
-    adapted = isinstance(player, VllmPlayer) and player.adapter is not None
-    if pool is not None and isinstance(player, VllmPlayer) and player.adapter is not None:
-        pool.load(version, read_adapter(Path(player.adapter)))
-    setup = seat(player, run, version if adapted else 0)
+    adapter = player.adapter if isinstance(player, VllmPlayer) else None
+    if pool is not None and adapter is not None:
+        pool.load(version, read_adapter(Path(adapter)))
+    setup = seat(player, run, 0 if adapter is None else version)
     return Rollout(
         name=f"{Path(run.output).name}/{player.name}",
         specs=(),

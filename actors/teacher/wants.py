@@ -1,5 +1,6 @@
 """What is worth going for now: every useful target in reach, and its worth."""
 
+from dataclasses import dataclass
 from typing import Final
 
 from actors.teacher.craft import FURNACE_STONE, craftable, needs
@@ -11,10 +12,23 @@ from actors.teacher.situation import Situation
 EAT_COW: Final = "eat cow"
 _HITTING: Final = 3 * UNIT
 _SPARE_STONES: Final = 6
-_FOOD_STEPS, _DRINK_STEPS = 26, 21
-"""Environment steps in which food and drink fall by one (objects.py of crafter 1.8.3)."""
 _RESERVE: Final = 20
 _FIT_TO_HUNT: Final = 5
+
+
+@dataclass(frozen=True, slots=True)
+class _Vital:
+    item: str
+    achievement: str
+    """Of the first meal or drink."""
+    steps: int
+    """Environment steps in which it falls by one (objects.py of crafter 1.8.3)."""
+    worth: tuple[tuple[int, float], ...]
+    """(level, worth of a meal at that level or below), the lowest first."""
+
+
+_DRINK: Final = _Vital("drink", "collect_drink", 21, ((3, 6.0), (5, 2.0), (8, 0.6)))
+_FOOD: Final = _Vital("food", "eat_cow", 26, ((3, 7.0), (5, 3.0), (7, 0.8)))
 
 
 def options(situation: Situation) -> list[Goal]:
@@ -57,40 +71,27 @@ def _stone(situation: Situation, stone_now: int) -> float:
 
 def _vitals(situation: Situation) -> dict[str, float]:
     return {
-        "drink": _thirst(situation),
+        "drink": _want(situation, _DRINK),
         "eat the ripe plant": 3.0 if "eat_plant" not in situation.unlocked else 0.5,
     }
 
 
-def _thirst(situation: Situation) -> float:
-    drink = situation.inventory["drink"]
-    value = 0.0 if "collect_drink" in situation.unlocked else 1.2
-    if drink * _DRINK_STEPS + _RESERVE > situation.remaining:
+def _want(situation: Situation, vital: _Vital) -> float:
+    """What it is worth to eat or drink now."""
+    level = situation.inventory[vital.item]
+    value = 0.0 if vital.achievement in situation.unlocked else 1.2
+    if level * vital.steps + _RESERVE > situation.remaining:
         return value
-    if situation.dusk and drink <= 6:
+    if situation.dusk and level <= 6:
         value += 3.0
-    if drink <= 3:
-        return value + 6.0
-    return value + (2.0 if drink <= 5 else 0.6 if drink <= 8 else 0.0)
-
-
-def _hunger(situation: Situation) -> float:
-    food = situation.inventory["food"]
-    value = 0.0 if "eat_cow" in situation.unlocked else 1.2
-    if food * _FOOD_STEPS + _RESERVE > situation.remaining:
-        return value
-    if situation.dusk and food <= 6:
-        value += 3.0
-    if food <= 3:
-        return value + 7.0
-    return value + (3.0 if food <= 5 else 0.8 if food <= 7 else 0.0)
+    return value + next((worth for most, worth in vital.worth if level <= most), 0.0)
 
 
 def _creatures(situation: Situation) -> list[Goal]:
     memory, unlocked = situation.memory, situation.unlocked
     armed = sum(situation.inventory[f"{kind}_sword"] for kind in ("wood", "stone", "iron"))
     found: list[tuple[str, int, float]] = []
-    if hunger := _hunger(situation):
+    if hunger := _want(situation, _FOOD):
         found += [(EAT_COW, cell, hunger) for cell in sorted(memory.cows)]
     fit = memory.health >= _FIT_TO_HUNT
     if fit and "defeat_zombie" not in unlocked:

@@ -2,11 +2,11 @@
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
+from cluster.names import CLASSIC_SIZE
 from cluster.types import Observation, Trajectory, Turn
 
 
@@ -32,14 +32,11 @@ Replay = Callable[[Trajectory, int], Iterator[Moment]]
 Redraw = Callable[[Trajectory, int], Iterator[bytes]]
 """The PNG of every decision, at a size. Raises TraceError where the game differs."""
 
-FALLBACK_SIZE: Final = 64
-"""Pixels, where neither the caller nor the run names a size: Crafter's own."""
-
 
 def frame_size(trajectory: Trajectory) -> int:
-    """Pixels of the pictures that the episode's settings ask for."""
+    """Pixels of the pictures that the episode's settings ask for; else Crafter's own."""
     size = trajectory.env.get("size")
-    return size if isinstance(size, int) else FALLBACK_SIZE
+    return size if isinstance(size, int) else CLASSIC_SIZE
 
 
 def place_name(trajectory: Trajectory) -> str:

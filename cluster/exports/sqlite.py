@@ -9,7 +9,6 @@ a 'format_penalty' of its answer.
 
 import hashlib
 import json
-import os
 import sqlite3
 from collections.abc import Iterable, Sequence
 from contextlib import closing
@@ -18,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from cluster.exports.sqlite_tables import SCHEMA
+from cluster.files import replacing
 from cluster.types import Ending, ParseOutcome, Trajectory, Turn
 
 
@@ -27,20 +27,14 @@ def export_sqlite(trajectories: Iterable[Trajectory], path: Path) -> int:
     Raises:
         OSError, sqlite3.Error: `path` can't be written; what was there stays.
     """
-    beside = path.with_name(f".{path.name}.tmp")
     path.parent.mkdir(parents=True, exist_ok=True)
-    beside.unlink(missing_ok=True)
     num_sessions = 0
-    try:
-        with closing(sqlite3.connect(beside)) as database:
-            database.executescript(SCHEMA)
-            with database:
-                for trajectory in trajectories:
-                    _Session(database, trajectory).write()
-                    num_sessions += 1
-        os.replace(beside, path)
-    finally:
-        beside.unlink(missing_ok=True)
+    with replacing(path) as beside, closing(sqlite3.connect(beside)) as database:
+        database.executescript(SCHEMA)
+        with database:
+            for trajectory in trajectories:
+                _Session(database, trajectory).write()
+                num_sessions += 1
     return num_sessions
 
 

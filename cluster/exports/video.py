@@ -1,6 +1,5 @@
 """An episode as an animated GIF: every environment step, with a caption of what happened."""
 
-import os
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
@@ -9,6 +8,7 @@ from typing import Final
 from PIL import Image, ImageDraw, ImageFont
 
 from cluster.exports.moment import Moment, Replay, frame_size
+from cluster.files import replacing
 from cluster.names import ACHIEVEMENTS, VITALS
 from cluster.types import Trajectory
 
@@ -42,8 +42,7 @@ def export_video(
     shown = _shown(replay(trajectory, size or frame_size(trajectory)))
     durations = _durations(trajectory)
     path.parent.mkdir(parents=True, exist_ok=True)
-    beside = path.with_name(f".{path.name}.tmp")
-    try:
+    with replacing(path) as beside:
         next(shown).save(
             beside,
             format="GIF",
@@ -52,9 +51,6 @@ def export_video(
             duration=durations,
             loop=0,
         )
-        os.replace(beside, path)
-    finally:
-        beside.unlink(missing_ok=True)
     return len(durations)
 
 

@@ -18,6 +18,7 @@ from typing import Any, Final
 import numpy as np
 
 from cluster.names import ACTIONS
+from jobs.benchmarks import median_of
 
 ROWS: Final = {
     "step_64": "steps a second with a 64-pixel frame after every step, ours over stock",
@@ -39,8 +40,7 @@ def run() -> dict[str, float]:
     repeats = [_repeat(_SEEDS[i % len(_SEEDS)]) for i in range(_REPEATS)]
     figures: dict[str, float] = {}
     for row in ROWS:
-        low, median, high = np.percentile([ratios[row] for ratios in repeats], (25, 50, 75))
-        figures |= {row: float(median), f"{row}_iqr": float(high - low)}
+        figures |= median_of(row, [ratios[row] for ratios in repeats])
     return figures
 
 

@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import numpy as np
 
+from jobs.benchmarks import median_of
+
 if TYPE_CHECKING:
     from actors.replica_pool import ReplicaPool
     from configs.jobs import CollectConfig
@@ -77,8 +79,7 @@ def run() -> dict[str, float]:
                     speeds.append(pooled)
     figures: dict[str, float] = {}
     for name, values in ratios.items():
-        low, median, high = np.percentile(values, (25, 50, 75))
-        figures |= {name: float(median), f"{name}_iqr": float(high - low)}
+        figures |= median_of(name, values)
     return figures | dict(zip(Speed._fields, np.median(speeds, axis=0).tolist(), strict=True))
 
 
