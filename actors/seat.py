@@ -6,6 +6,8 @@ from pathlib import Path
 
 from actors.adapter import check_adapter, read_adapter
 from actors.episode import Table
+from actors.foreign_frames import ForeignFrames
+from actors.game import Game
 from actors.model_files import frame_size, reads_pictures
 from actors.players import AnyPlayer
 from actors.worker import WorkerSetup
@@ -76,7 +78,12 @@ def seat(player: AnyPlayer, run: PlayedRun, version: int) -> WorkerSetup:
         num_workers=run.cluster.num_workers,
         patience_s=run.cluster.start_timeout_s,
         secret=_secret(player),
+        make_world=ForeignFrames if _is_control(player) else Game,
     )
+
+
+def _is_control(player: AnyPlayer) -> bool:
+    return isinstance(player, VllmPlayer) and player.foreign_frames
 
 
 def sees_pictures(player: AnyPlayer, prompt: PromptConfig) -> bool:

@@ -7,18 +7,24 @@ from typing import IO, Any
 from cluster.errors import RunError, UserError
 from cluster.files import replacing
 from configs.jobs import PlayedRun
+from configs.learning import PretrainConfig
 from configs.load import dump, read_toml
+from configs.sft import SftConfig
 
 _LOCK = ".lock"
 _CONFIG = "config.toml"
 _ELSEWHERE = {"cluster", "output"}
 """Sections that say where a run happens, not what it is: they may change when it is continued."""
+_PRECIOUS = ("*.parquet", "state.pt")
+"""What a run leaves that is worth defending: play, and training."""
+
+AnyRun = PlayedRun | PretrainConfig | SftConfig
 
 
 class RunFolder:
     """Opens or continues a run; use as a context manager."""
 
-    def __init__(self, config: PlayedRun) -> None:
+    def __init__(self, config: AnyRun) -> None:
         self.path = Path(config.output).absolute()
         self._config = config
         self._lock: IO[str] | None = None
@@ -57,8 +63,8 @@ class RunFolder:
         except BlockingIOError:
             raise UserError(f"another process is writing to {self.path}") from None
         path = self.path / _CONFIG
-        # A refused start leaves its configuration behind; only play is worth defending.
-        if path.exists() and next(self.path.rglob("*.parquet"), None):
+        # A refused start leaves its configuration behind, and nothing else.
+        if path.exists() and self._is_worth_defending():
             key = first_difference(_identity(read_toml(path)), _identity(_as_dict(self._config)))
             if key:
                 raise UserError(
@@ -66,6 +72,9 @@ class RunFolder:
                     "give another output, or the same settings to continue it"
                 )
         write_atomically(path, dump(self._config))
+
+    def _is_worth_defending(self) -> bool:
+        return any(next(self.path.rglob(pattern), None) for pattern in _PRECIOUS)
 
     def write_text(self, name: str, text: str) -> Path:
         """Put a file into the folder, whole or not at all.
@@ -101,7 +110,7 @@ def first_difference(left: Any, right: Any, name: str = "") -> str:
     return "" if left == right else name
 
 
-def _as_dict(config: PlayedRun) -> dict[str, Any]:
+def _as_dict(config: AnyRun) -> dict[str, Any]:
     data: dict[str, Any] = config.model_dump(mode="json", exclude_none=True)
     return data
 

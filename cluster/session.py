@@ -6,6 +6,7 @@ import os
 import socket
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Protocol
 
 import ray
 from ray._private import services
@@ -14,13 +15,19 @@ from ray._raylet import GcsClient  # type: ignore[attr-defined]  # a compiled mo
 
 from cluster.errors import UserError
 from cluster.placement import Node
-from configs.jobs import ClusterConfig
 
 _REACH_S = 10.0
 
 
+class Reached(Protocol):
+    """As much of a run's `cluster` section as says which Ray to use."""
+
+    @property
+    def address(self) -> str: ...
+
+
 @contextlib.contextmanager
-def connect(config: ClusterConfig) -> Iterator[None]:
+def connect(config: Reached) -> Iterator[None]:
     """A Ray to run on, as `cluster.address` says; one inside another is the same one.
 
     On leaving, actors and placement groups of this driver are gone; a Ray of our own is stopped.

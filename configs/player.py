@@ -73,6 +73,9 @@ class VllmPlayer(Section):
     """Share of the probability mass to sample from."""
     max_tokens: PositiveInt = 128
     """Most tokens of one completion."""
+    foreign_frames: bool = False
+    """A control: show the frames of another world, in which the same actions are taken. A player
+    that looks plays far worse with them."""
     engine: EngineConfig = EngineConfig()
 
     @model_validator(mode="after")

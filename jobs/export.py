@@ -6,6 +6,9 @@ formats:
           recorded, or at another --size, are drawn again by replaying seed and actions.
   sqlite  rollouts.db: sessions, timesteps, messages, events and rewards, each picture once.
   video   seed_0000.gif: every environment step with a caption.
+  sft     JSONL and Parquet examples for fine-tuning, made of one or more runs by a configuration:
+          python -m jobs.export --format sft configs/cpu/export.toml [--NAME VALUE]...
+          (all its settings: python -m jobs.export --format sft --help)
 
 The run is one of jobs.collect, or of jobs.evaluate: then each player gets a folder of its own.
 Traces that can't be read or replayed are named, the rest is exported, and the exit status is 1.
@@ -24,13 +27,31 @@ if TYPE_CHECKING:
     from cluster.types import Trajectory
 
 
+_SFT: Final = "sft"
+"""Made by a configuration, in jobs.export_sft; the other formats by the arguments below."""
+
+
 def main() -> int:
+    if _takes_sft(sys.argv):
+        from jobs.export_sft import main as export_sft
+
+        return export_sft()
     arguments = _arguments()
     output = arguments.output or default_output(arguments.run_folder, arguments.format)
     is_whole = export(
         arguments.run_folder, arguments.format, output, arguments.episodes, arguments.size
     )
     return int(not is_whole)
+
+
+def _takes_sft(argv: list[str]) -> bool:
+    """Whether format sft is asked for; takes that out of `argv`, the rest is its configuration."""
+    for index, argument in enumerate(argv):
+        length = 2 if argument == "--format" else 1
+        if argument == f"--format={_SFT}" or argv[index : index + length] == ["--format", _SFT]:
+            del argv[index : index + length]
+            return True
+    return False
 
 
 def default_output(run_folder: Path, name: str) -> Path:
@@ -46,10 +67,10 @@ def export(
 ) -> bool:
     """Export each player's traces in format `name`; false if something had to be left out."""
     is_whole = True
-    for player, traces in _players(run_folder).items():
+    for player, traces in players(run_folder).items():
         job = _Export(output / player, size)
         _run(job, name, traces, episodes)
-        is_whole = is_whole and not job.refused
+        is_whole = is_whole and not job.refusals.told
     return is_whole
 
 
@@ -62,7 +83,9 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument(
         "run_folder", type=Path, metavar="RUN_FOLDER", help="output folder of collect or evaluate"
     )
-    parser.add_argument("--format", choices=sorted(_FORMATS), required=True, help="see above")
+    parser.add_argument(
+        "--format", choices=sorted([*_FORMATS, _SFT]), required=True, help="see above"
+    )
     parser.add_argument(
         "--output", type=Path, metavar="DIR", help="where to [RUN_FOLDER/exports/FORMAT]"
     )
@@ -90,7 +113,7 @@ def _at_least(least: int) -> Callable[[str], int]:
     return number
 
 
-def _players(run_folder: Path) -> dict[str, Path]:
+def players(run_folder: Path) -> dict[str, Path]:
     """Traces by the name of the subfolder that their export goes to; '' for no subfolder."""
     from cluster.errors import UserError
 
@@ -108,17 +131,24 @@ def _players(run_folder: Path) -> dict[str, Path]:
 
 
 @dataclass(slots=True)
+class Refusals:
+    """What could not be read or replayed, each told once."""
+
+    told: list[str] = field(default_factory=list)
+
+    def refuse(self, error: Exception) -> None:
+        if str(error) not in self.told:
+            self.told.append(str(error))
+            print(f"left out: {error}", file=sys.stderr)
+
+
+@dataclass(slots=True)
 class _Export:
     """One player's export under way."""
 
     output: Path
     size: int | None
-    refused: list[str] = field(default_factory=list)
-
-    def refuse(self, error: Exception) -> None:
-        if str(error) not in self.refused:
-            self.refused.append(str(error))
-            print(f"left out: {error}", file=sys.stderr)
+    refusals: Refusals = field(default_factory=Refusals)
 
 
 def _run(export: _Export, name: str, traces: Path, episodes: int | None) -> None:
@@ -129,14 +159,14 @@ def _run(export: _Export, name: str, traces: Path, episodes: int | None) -> None
 
     scan = read_summaries(traces)
     for error in scan.refused:
-        export.refuse(error)
+        export.refusals.refuse(error)
     if not scan.summaries:
-        if not export.refused:
+        if not export.refusals.told:
             raise UserError(f"{traces} holds no finished episode yet")
         return
     ids = {summary.spec.id for summary in scan.summaries[:episodes]}
     try:
-        what = _FORMATS[name](export, read_trajectories(traces, ids, export.refuse))
+        what = _FORMATS[name](export, read_trajectories(traces, ids, export.refusals.refuse))
     except (OSError, sqlite3.Error) as error:
         reason = getattr(error, "strerror", None) or error
         raise UserError(f"can't write to output {export.output}: {reason}") from error
@@ -179,7 +209,7 @@ def _each(
         try:
             counts.append(write(trajectory))
         except TraceError as error:
-            export.refuse(error)
+            export.refusals.refuse(error)
     return counts
 
 

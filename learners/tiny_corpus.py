@@ -1,4 +1,4 @@
-"""Made-up prompts and answers in our own words, for fitting the tiny model's tokenizer."""
+"""Made-up prompts, answers and readings in our own words, to fit the tiny model's tokenizer."""
 
 from collections.abc import Iterator
 from typing import Final
@@ -10,6 +10,7 @@ from actors.tool import render_call
 from cluster.names import ACHIEVEMENTS, ACTIONS, ITEMS, TILES, VITALS
 from cluster.types import Completion, EpisodeSpec, Observation, ParseOutcome, Turn
 from configs.play import PromptConfig
+from learners.reading import balance_of, reading, sight_of
 
 _SPEC: Final = EpisodeSpec(seed=0)
 _FACING: Final = ((-1, 0), (1, 0), (0, -1), (0, 1))
@@ -24,7 +25,7 @@ _REASONS: Final = (
 
 
 def texts(num_prompts: int) -> Iterator[str]:
-    """Each prompt's user text and an answer to it; equal calls give equal texts."""
+    """Each prompt's user text and an answer to it, then readings; equal calls give equal texts."""
     rng = np.random.default_rng(0)
     for _ in range(num_prompts):
         settings = PromptConfig(
@@ -35,6 +36,8 @@ def texts(num_prompts: int) -> Iterator[str]:
         past = [_turn(rng) for _ in range(rng.integers(0, 5))]
         yield render(observation(rng), None, past, settings).text
         yield render_call(_actions(rng), _reason(rng) if settings.rationale else "")
+    for _ in range(num_prompts // 10):
+        yield _reading(rng)
 
 
 def observation(rng: np.random.Generator) -> Observation:
@@ -51,6 +54,12 @@ def observation(rng: np.random.Generator) -> Observation:
         daylight=float(rng.random()),
         achievements=tuple(n for n, yes in zip(ACHIEVEMENTS, unlocked, strict=True) if yes),
     )
+
+
+def _reading(rng: np.random.Generator) -> str:
+    sight = sight_of(b"", observation(rng))
+    questions = reading(sight, balance_of([sight]), rng)
+    return "".join(word for question in questions for word, _ in question)
 
 
 def _turn(rng: np.random.Generator) -> Turn:

@@ -19,6 +19,7 @@ from actors.prompt import chat_messages, render
 from actors.tool import TOOL_NAME, render_call, tool_schema
 from cluster.names import ACHIEVEMENTS, ACTIONS, ITEMS, TILES
 from configs.play import PromptConfig
+from learners.reading import REQUEST
 from learners.tiny_corpus import observation, texts
 
 NAMES: Final = tuple(sorted({*ACTIONS, *ITEMS, *TILES, *ACHIEVEMENTS, TOOL_NAME}))
@@ -41,6 +42,7 @@ _HEADINGS: Final = (
     "Recent actions, oldest first:\n",
     "You see the nearest:\n",
     "View, top row first, you are `player`:\n",
+    REQUEST,
 )
 _NUM_PROMPTS: Final = 1500
 _MAX_BPE_TOKENS: Final = 1024

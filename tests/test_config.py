@@ -5,11 +5,14 @@ from pathlib import Path
 
 import pytest
 
+from configs.curation import ExportConfig
 from configs.errors import UserError
 from configs.jobs import CollectConfig, EvaluateConfig
+from configs.learning import PretrainConfig
 from configs.load import changed, describe, dump, load
 from configs.play import EnvConfig
 from configs.player import ScriptedPlayer, VllmPlayer
+from configs.sft import SftConfig
 
 BASE = ["--output", "runs/x", "--seeds", "0-3", "--policy", "vllm"]
 
@@ -142,12 +145,42 @@ def test_changed_settings_are_told_in_a_line() -> None:
     )
 
 
-def test_every_preset_loads() -> None:
-    presets = [path for path in Path("configs").glob("*/*.toml") if "models" not in path.parts]
-    assert len(presets) >= 2
-    for path in presets:
-        schema = EvaluateConfig if "policies" in tomllib.loads(path.read_text()) else CollectConfig
-        load(schema, [str(path)])
+KEY_OF_ITS_OWN = {
+    "policies": EvaluateConfig,
+    "policy": CollectConfig,
+    "unseen": PretrainConfig,
+    "student": ExportConfig,
+    "data": SftConfig,
+}
+PRESETS = sorted(path for path in Path("configs").glob("*/*.toml") if "models" not in path.parts)
+
+
+@pytest.mark.parametrize("path", PRESETS, ids=str)
+def test_every_preset_loads(path: Path) -> None:
+    (schema,) = (
+        schema for key, schema in KEY_OF_ITS_OWN.items() if key in tomllib.loads(path.read_text())
+    )
+    load(schema, [str(path)])
+
+
+@pytest.mark.parametrize("kind", ["cpu", "gpu"])
+def test_the_path_from_traces_to_a_better_player_hangs_together(kind: str) -> None:
+    presets = {
+        name: tomllib.loads(Path("configs", kind, f"{name}.toml").read_text())
+        for name in ("collect", "export", "sft", "evaluate")
+    }
+    collect, export, sft, evaluate = presets.values()
+    assert export["inputs"] == [collect["output"]]
+    assert sft["data"] == export["output"]
+    assert sft["model"] == export["student"]["model"]
+    players = {player["name"]: player for player in evaluate["policies"] if "name" in player}
+    assert players["sft"]["adapter"] == f"{sft['output']}/adapter"
+    assert players["base"]["model"] == players["sft"]["model"] == sft["model"]
+    for key in ("image_only", "max_actions"):
+        assert evaluate["prompt"][key] == export["student"]["prompt"][key]
+    worlds = [load(CollectConfig, [f"configs/{kind}/collect.toml"]).seeds]
+    worlds.append(load(EvaluateConfig, [f"configs/{kind}/evaluate.toml"]).seeds)
+    assert set(worlds[0]).isdisjoint(worlds[1])
 
 
 def test_help_explains_every_setting() -> None:

@@ -18,13 +18,13 @@ from transformers import AutoProcessor, Qwen3VLForConditionalGeneration
 from actors.adapter import WEIGHTS_FILE, digest, read_adapter
 from actors.engine import Engine
 from actors.engine_settings import engine_environment
-from actors.prompt import chat_messages, render
-from actors.tool import tool_schema
+from actors.prompt import render
 from cluster.errors import PolicyError, RunError, UserError
 from cluster.types import Completion, GenerationRequest
 from configs.play import PromptConfig
 from configs.player import EngineConfig, ServingLora
 from learners.tiny_corpus import observation
+from tests.parity import picture
 
 pytestmark = [
     pytest.mark.slow,
@@ -86,13 +86,6 @@ def make_adapter(folder: Path, seed: int, **settings: object) -> Path:
     wanted = {"r": 16, "lora_alpha": 32, "target_modules": "all-linear", **settings}
     get_peft_model(model, LoraConfig(init_lora_weights=False, **wanted)).save_pretrained(folder)
     return folder
-
-
-def picture(seed: int) -> bytes:
-    pixels = np.random.default_rng(seed).integers(0, 255, (72, 72, 3), dtype=np.uint8)
-    file = io.BytesIO()
-    Image.fromarray(pixels).save(file, "PNG")
-    return file.getvalue()
 
 
 def request(seed: int, version: int = 0, temperature: float = 1.0) -> GenerationRequest:
@@ -178,22 +171,6 @@ async def test_versions_live_at_once_differ(
             expected = learner_logprobs(model, requests[version], answer, requests[version].images)
             gap = np.abs(expected - answer.logprobs).max()
             assert (gap < TOLERANCE) == (other == version), (version, other, gap)
-
-
-async def test_prompt_ids_are_the_processors(engine: Engine) -> None:
-    asked = request(3)
-    (answer,) = await ask(engine, [asked])
-    processor = AutoProcessor.from_pretrained(MODEL)
-    text = processor.apply_chat_template(
-        chat_messages(asked.system, asked.text, 1),
-        tools=[tool_schema(asked.max_actions)],
-        add_generation_prompt=True,
-        tokenize=False,
-    )
-    picture = Image.open(io.BytesIO(asked.images[0])).convert("RGB")
-    expected = processor(text=[text], images=[picture])["input_ids"][0]
-    assert answer.prompt_ids == tuple(expected)
-    assert answer.num_prompt_tokens == len(expected)
 
 
 async def test_greedy_is_temperature_zero(engine: Engine) -> None:

@@ -1,0 +1,147 @@
+"""What jobs.sft finds out before anything starts: everything fits together, or why not."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from actors.adapter import check_adapter, read_adapter
+from actors.model_files import frame_size, locate, portable, reads_pictures
+from cluster.errors import UserError
+from configs.learning import LoraConfig
+from configs.player import ServingLora
+from configs.sft import SftConfig
+from learners.checkpoints import Checkpoints
+from learners.fingerprint import check_inputs, fingerprint, model_fingerprint
+from learners.language import Language
+from learners.lora import check_same_lora, empty_model, target_modules
+from learners.memory import MemoryPlan, plan_memory
+from learners.sft import CHECKPOINTS
+from learners.sft_data import SftDataset
+from learners.sft_examples import (
+    Extent,
+    check_fit,
+    find_data,
+    measure_rows,
+    open_data,
+)
+from learners.sft_worker import SftTask
+
+_PEFT_PREFIX = "base_model.model."
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """A run that can start."""
+
+    task: SftTask
+    num_steps: int
+    memory: MemoryPlan
+
+
+def prepare(config: SftConfig, folder: Path) -> Prepared:
+    """Check model, adapter and data against each other and the settings.
+
+    Args:
+        config: as given.
+        folder: the run's, taken.
+
+    Raises:
+        UserError: something does not fit; says what to give instead.
+    """
+    absolute = config.model_copy(
+        update={
+            "output": str(folder),
+            "data": str(Path(config.data).absolute()),
+            "adapter": config.adapter and str(Path(config.adapter).absolute()),
+        }
+    )
+    reads_pictures(config.model)  # says it if there is no such model
+    model = empty_model(locate(config.model))
+    names = target_modules(model, config.lora)
+    if config.adapter is not None:
+        _check_warm_start(Path(config.adapter), config.lora, names)
+    _check_inputs(absolute)
+    train, val = _extents(absolute)
+    longest = max(int(part.lengths_N.max()) for part in (train, val) if part is not None)
+    _check_positions(model, longest)
+    num_steps = config.steps_for(len(train.lengths_N))
+    if config.optim.warmup_steps >= num_steps:
+        raise UserError(
+            f"optim.warmup_steps {config.optim.warmup_steps} leaves nothing of {num_steps} steps: "
+            "lower it"
+        )
+    task = SftTask(
+        config=absolute,
+        model=portable(config.model),
+        locate=locate,
+        train_lengths_N=train.lengths_N,
+        val_lengths_N=None if val is None else val.lengths_N,
+    )
+    memory = plan_memory(model, config, longest, int(train.labels_N.max()))
+    return Prepared(task, num_steps, memory)
+
+
+def _check_warm_start(folder: Path, lora: LoraConfig, names: tuple[str, ...]) -> None:
+    modules = check_adapter(read_adapter(folder), ServingLora(max_rank=lora.r, tower=lora.tower))
+    check_same_lora(folder, lora)
+    own = {name.removeprefix(_PEFT_PREFIX) for name in modules}
+    different = sorted(own ^ set(names))
+    if different:
+        side = "has" if different[0] in own else "lacks"
+        raise UserError(
+            f"adapter {folder} is on {len(own)} layers, lora.targets and lora.tower ask for "
+            f"{len(names)}; it {side} {different[0]}"
+        )
+
+
+def _check_inputs(config: SftConfig) -> None:
+    data = Path(config.data)
+    files = [path for name in ("train", "val") if (path := find_data(data, name))]
+    inputs = {"data": fingerprint(files), "model": model_fingerprint(locate(config.model))}
+    if config.adapter is not None:
+        inputs["adapter"] = fingerprint(list(Path(config.adapter).glob("adapter_*")))
+    folder = Path(config.output)
+    check_inputs(folder, inputs, bool(Checkpoints(folder / CHECKPOINTS).steps()))
+
+
+def _extents(config: SftConfig) -> tuple[Extent, Extent | None]:
+    """What the rows take; None for validation that is not asked for."""
+    data = Path(config.data)
+    train = open_data(data, "train")
+    _check_rendering(train, config.model)
+    language = Language(locate(config.model))
+    if config.evaluation.every_steps is None:
+        return _extent(train, language, config), None
+    if find_data(data, "val") is None:
+        raise UserError(
+            f"data {data} has no val.parquet or val.jsonl: export it with split.val_fraction, or "
+            'set evaluation.every_steps none and checkpoint.final "last"'
+        )
+    val = open_data(data, "val")
+    return _extent(train, language, config), _extent(val, language, config)
+
+
+def _extent(rows: SftDataset, language: Language, config: SftConfig) -> Extent:
+    extent = measure_rows(rows, language)
+    check_fit(extent, config.max_sequence_length, config.max_images)
+    return extent
+
+
+def _check_rendering(rows: SftDataset, model: str) -> None:
+    """Refuse pictures that were drawn for a model of another grid."""
+    told = rows.settings
+    if told is None or told.frame_size is None or portable(told.model) == portable(model):
+        return
+    size = frame_size(model)
+    if told.frame_size != size:
+        raise UserError(
+            f"the data was made for {told.model}, with pictures of {told.frame_size} pixels; model "
+            f"{model} takes a tile for a token at {size}: export it again with student.model "
+            f"{model}"
+        )
+
+
+def _check_positions(model: object, longest: int) -> None:
+    most = getattr(getattr(model, "config", None), "text_config", None)
+    limit = getattr(most, "max_position_embeddings", longest)
+    if longest > limit:
+        raise UserError(f"examples of {longest} tokens are longer than the model's {limit}")

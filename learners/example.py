@@ -1,0 +1,36 @@
+"""One sequence to learn from. Pure."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+NO_LABEL = -1
+"""Stands where nothing is learned."""
+
+
+@dataclass(frozen=True, slots=True)
+class Example:
+    """A prompt and its answer, as ids.
+
+    `labels_L[i]` is what the model should say after reading `ids_L[: i + 1]`, NO_LABEL where it
+    does not matter.
+    """
+
+    ids_L: npt.NDArray[np.int64]
+    labels_L: npt.NDArray[np.int64]
+    images: tuple[bytes, ...]
+    """PNG, in the order of their tokens."""
+
+    @property
+    def num_labels(self) -> int:
+        return int((self.labels_L != NO_LABEL).sum())
+
+
+def answered(prompt: Sequence[int], answer: Sequence[int], images: Sequence[bytes]) -> Example:
+    """An example whose every label is a token of the answer."""
+    ids_L = np.array([*prompt, *answer], np.int64)
+    labels_L = np.full(len(ids_L), NO_LABEL, np.int64)
+    labels_L[len(prompt) - 1 : -1] = answer
+    return Example(ids_L, labels_L, tuple(images))

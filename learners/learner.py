@@ -1,0 +1,88 @@
+"""A model with an adapter in training, and what it needs to read examples."""
+
+import resource
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from configs.sft import SftConfig
+from learners.batch import Batch, collate
+from learners.example import Example
+from learners.language import Language
+from learners.lora import add_lora, load_adapter
+from learners.optimizer import build_optimizer
+from learners.step import Measured, StepResult, measure, take_step
+
+
+@dataclass(frozen=True, slots=True)
+class Learner:
+    """One rank's copy; all ranks' copies stay equal."""
+
+    model: Any
+    """Under PEFT, in train mode."""
+    optimizer: torch.optim.Optimizer
+    language: Language
+    device: str
+    is_bfloat16: bool
+    """Compute in bfloat16; what is trained is float32 always."""
+
+    def batch(self, examples: Sequence[Example]) -> Batch:
+        merge = int(self.model.config.vision_config.spatial_merge_size)
+        return collate(examples, self.language, merge).to(self.device)
+
+    def learn(self, batches: Iterable[Batch], max_grad_norm: float) -> StepResult:
+        """As `take_step`."""
+        return take_step(self.model, self.optimizer, batches, max_grad_norm, self.is_bfloat16)
+
+    def measure(self, batches: Iterable[Batch]) -> Measured:
+        """As `learners.step.measure`, without dropout."""
+        self.model.eval()
+        try:
+            return measure(self.model, batches, self.is_bfloat16)
+        finally:
+            self.model.train()
+
+    def peak_memory_gib(self) -> float:
+        """Most memory so far, of the GPU or else of this process."""
+        if self.device == "cpu":
+            return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+        return torch.cuda.max_memory_allocated() / 2**30
+
+
+def build_learner(config: SftConfig, model: str, device: str) -> Learner:
+    """Load a model and put an adapter on it, new or the one to start from.
+
+    Args:
+        config: everything but where the model is.
+        model: folder on this machine, or a hub's name.
+        device: "cpu" or "cuda".
+
+    Raises:
+        UserError: the adapter does not fit.
+    """
+    transformers: Any = import_module("transformers")  # only half typed
+    bare = transformers.AutoModelForImageTextToText.from_pretrained(
+        model, dtype=getattr(torch, config.dtype)
+    )
+    if config.cluster.gradient_checkpointing:
+        bare.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+    adapted = add_lora(bare, config.lora, config.seed, neutral_name(config.model))
+    if config.adapter is not None:
+        load_adapter(adapted, Path(config.adapter))
+    adapted.to(device).train()
+    return Learner(
+        model=adapted,
+        optimizer=build_optimizer(adapted, config.optim),
+        language=Language(model),
+        device=device,
+        is_bfloat16=config.dtype == "bfloat16",
+    )
+
+
+def neutral_name(model: str) -> str:
+    """A model's name as an adapter may tell it: without the path of a machine."""
+    return Path(model).name if Path(model).is_absolute() else model
