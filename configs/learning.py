@@ -34,8 +34,6 @@ class PretrainConfig(Section):
     """Run folders with recorded frames to learn from."""
     unseen: tuple[str, ...] = Field(min_length=1)
     """Run folders to measure on; none of their worlds may be in `inputs`."""
-    model: str | None = None
-    """Folder of a model to go on from, such as an earlier run's; none: random weights."""
     seed: int = 0
     """Of the weights and of the order of examples."""
     num_steps: PositiveInt = 3000
@@ -44,8 +42,6 @@ class PretrainConfig(Section):
     """Pictures in a step."""
     play_share: float = Field(default=0.2, ge=0, le=1)
     """Share of examples that are a request to play, answered with a random legal call."""
-    num_inventory_questions: int = Field(default=8, ge=1, le=16)
-    """Cells of the inventory that are asked for in each picture."""
     optim: OptimConfig = OptimConfig()
     num_threads: PositiveInt = 1
     """Of torch."""

@@ -45,8 +45,7 @@ def pretrain(config: "PretrainConfig") -> None:
         print(f"{len(scenes):,} pictures to learn from, {len(unseen):,} unseen", flush=True)
         home = folder.path / "model"
         build_tiny_model(config.seed, home)
-        start = home if config.model is None else config.model
-        model = transformers.Qwen3VLForConditionalGeneration.from_pretrained(start)
+        model = transformers.Qwen3VLForConditionalGeneration.from_pretrained(home)
         language = Language(str(home))
         _learn(model, language, scenes, config)
         model.eval().save_pretrained(home)

@@ -40,17 +40,16 @@ class _Show:
         self._folder = folder = Path(config.output)
         self._batch_size = config.batch_size
         self._num_steps = num_steps
+        self._restarts_left = config.cluster.max_failures
         self._num_lines = len(read_lines(folder / METRICS, 0))
         self._num_failures = len(_failures(folder))
 
     def news(self) -> None:
         for failure in _failures(self._folder)[self._num_failures :]:
             self._num_failures += 1
-            print(
-                f"worker {failure['rank']} died ({failure['cause']}): starting again from the "
-                "last checkpoint",
-                flush=True,
-            )
+            self._restarts_left -= 1
+            then = ": starting again from the last checkpoint" if self._restarts_left >= 0 else ""
+            print(f"worker {failure['rank']} died ({failure['cause']}){then}", flush=True)
         for line in read_lines(self._folder / METRICS, self._num_lines):
             self._num_lines += 1
             print(self._told(line), flush=True)

@@ -31,7 +31,7 @@ def pretrain(
     optimizer = build_optimizer(model, config.optim)
     first = _restore(folder, model, optimizer)
     _forget_metrics_after(folder / _METRICS, first)
-    lessons = Lessons(scenes, language, config.play_share, config.num_inventory_questions)
+    lessons = Lessons(scenes, language, config.play_share)
     merge = int(model.config.vision_config.spatial_merge_size)
     model.train()
     results: list[StepResult] = []

@@ -110,15 +110,13 @@ def balance_of(sights: Sequence[Sight]) -> Balance:
     return Balance(1 / np.sqrt(np.maximum(seen, 1)))
 
 
-def reading(
-    sight: Sight, balance: Balance, rng: np.random.Generator, num_inventory: int = 8
-) -> list[Words]:
+def reading(sight: Sight, balance: Balance, rng: np.random.Generator) -> list[Words]:
     """Some forty questions in random order: cells at random, rare cells, inventory, the rest."""
     weights = balance.tile_weights[sight.tiles.ravel()]
     cells = [*rng.choice(ROWS * COLUMNS, 16, replace=False)]
     cells += [*rng.choice(ROWS * COLUMNS, 8, replace=False, p=weights / weights.sum())]
     held = (sight.counts > 0) + 0.25
-    cells += [*(ROWS * COLUMNS + rng.choice(len(ITEMS), num_inventory, replace=False, p=held / held.sum()))]
+    cells += [*(ROWS * COLUMNS + rng.choice(len(ITEMS), 8, replace=False, p=held / held.sum()))]
     questions = [ask_cell(sight, int(cell)) for cell in cells]
     questions += [ask_item(sight, int(item)) for item in rng.choice(len(ITEMS), 2, replace=False)]
     here = [tile for tile in np.unique(sight.tiles) if tile != _PLAYER]

@@ -17,7 +17,9 @@ from learners.reading import COLUMNS, NUM_READABLE, REQUEST, ROWS, Sight
 NUM_TILES: Final = ROWS * COLUMNS
 DARKNESS: Final = (0.0, 0.25, 0.5, 0.75, 1.0)
 """Edges of the bands of daylight that are reported apart."""
-_AT_ONCE: Final = 64
+_PICTURES_AT_ONCE: Final = 64
+_QUESTIONS: Final = 40
+"""In one conversation: about as many as it was taught with; twice as many are beyond it."""
 DAY: Final = 0.5
 """From this daylight on Crafter draws no darkness."""
 
@@ -36,7 +38,8 @@ class Answers:
 def ask(model: Any, language: Language, sights: Sequence[Sight], seed: int) -> Answers:
     """Ask for every cell of every picture, each picture's cells in an order of its own.
 
-    The model reads its own answers to the questions before, never the true ones.
+    A conversation is of 40 questions at most. The model reads its own answers to the questions
+    before, never the true ones.
 
     Args:
         model: a bare Qwen3-VL.
@@ -46,12 +49,13 @@ def ask(model: Any, language: Language, sights: Sequence[Sight], seed: int) -> A
     """
     rng = np.random.default_rng(seed)
     cells_NC = np.stack([rng.permutation(NUM_READABLE) for _ in sights])
-    said_NC = np.concatenate(
-        [
-            _read(model, language, sights[start : start + _AT_ONCE], cells_NC[start:][:_AT_ONCE])
-            for start in range(0, len(sights), _AT_ONCE)
-        ]
-    )
+    said_NC = np.full_like(cells_NC, NO_LABEL)
+    for start in range(0, len(sights), _PICTURES_AT_ONCE):
+        which = slice(start, start + _PICTURES_AT_ONCE)
+        for first in range(0, NUM_READABLE, _QUESTIONS):
+            asked_NQ = cells_NC[which, first : first + _QUESTIONS]
+            said_NQ = _read(model, language, sights[which], asked_NQ)
+            np.put_along_axis(said_NC[which], asked_NQ, said_NQ, 1)
     return _answers(language, sights, said_NC)
 
 
@@ -60,9 +64,9 @@ def _read(
     model: Any,
     language: Language,
     sights: Sequence[Sight],
-    cells_NC: npt.NDArray[np.int64],
+    cells_NQ: npt.NDArray[np.int64],
 ) -> npt.NDArray[np.int64]:
-    """The token said for each cell, [N, 79] by cell."""
+    """The token said for each cell that is asked for, [N, Q]."""
     batch = _requests(model, language, sights)
     patches_PD, grids_N3 = language.pixels([sight.frame for sight in sights])
     state = model.model(
@@ -73,10 +77,10 @@ def _read(
         use_cache=True,
     )
     digits = torch.tensor([language.id_of(f" {digit}") for digit in range(COLUMNS)])
-    said_NC = np.full_like(cells_NC, NO_LABEL)
+    said_NQ = np.full_like(cells_NQ, NO_LABEL)
     position = int(batch.positions_3BL.max()) + 1
     answer_N1 = torch.zeros(len(sights), 0, dtype=torch.int64)
-    for cell_N in cells_NC.T:
+    for turn, cell_N in enumerate(cells_NQ.T):
         question_N2 = digits[torch.from_numpy(np.stack(np.divmod(cell_N, COLUMNS), 1))]
         ids_BL = torch.cat([answer_N1, question_N2], 1)
         length = ids_BL.shape[1]
@@ -88,8 +92,8 @@ def _read(
         )
         position += length
         answer_N1 = model.lm_head(state.last_hidden_state[:, -1]).argmax(-1)[:, None]
-        said_NC[np.arange(len(sights)), cell_N] = answer_N1[:, 0].numpy()
-    return said_NC
+        said_NQ[:, turn] = answer_N1[:, 0].numpy()
+    return said_NQ
 
 
 def _requests(model: Any, language: Language, sights: Sequence[Sight]) -> Batch:

@@ -63,18 +63,11 @@ def _prompt_settings(rng: np.random.Generator) -> PromptConfig:
 class Lessons:
     """Examples of pre-training, each drawn by (seed, step) alone."""
 
-    def __init__(
-        self,
-        scenes: Sequence[Scene],
-        language: Language,
-        play_share: float,
-        num_inventory: int = 8,
-    ) -> None:
+    def __init__(self, scenes: Sequence[Scene], language: Language, play_share: float) -> None:
         sights = [scene.sight for scene in scenes]
         self._scenes = scenes
         self._language = language
         self._play_share = play_share
-        self._num_inventory = num_inventory
         self._balance: Balance = balance_of(sights)
         self._cumulative_weights = np.cumsum(frame_weights(sights))
         self._id = lru_cache(maxsize=None)(language.id_of)
@@ -92,7 +85,7 @@ class Lessons:
     def _read(self, scene: Scene, rng: np.random.Generator) -> Example:
         images = (scene.sight.frame,)
         prompt = self._language.prompt_ids("", REQUEST, images, None)
-        questions = reading(scene.sight, self._balance, rng, self._num_inventory)
+        questions = reading(scene.sight, self._balance, rng)
         words = [word for question in questions for word in question]
         ids_L = np.array([*prompt, *(self._id(word) for word, _ in words)], np.int64)
         labels_L = np.full(len(ids_L), NO_LABEL, np.int64)

@@ -159,6 +159,7 @@ def _first_cause(failures: Mapping[int, Exception]) -> tuple[int, str]:
 def _cause(error: Exception) -> str:
     inner = getattr(error, "health_check_failure", error)
     if isinstance(inner, RayError):
-        return root_cause(inner)
+        # Ray goes on to guess, at length.
+        return root_cause(inner).partition(" Some common causes")[0]
     line = next(iter(str(inner).splitlines()), "")
     return line if isinstance(inner, PickaxeError) else f"{type(inner).__name__}: {line}"

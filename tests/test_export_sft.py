@@ -355,4 +355,4 @@ def test_the_help_of_sft_prints_every_setting() -> None:
 def test_the_presets_load(preset: str) -> None:
     config = load(ExportConfig, [f"configs/{preset}/export.toml"])
     assert config.student.prompt.image_only
-    assert (config.student.prompt.max_actions, config.history_drop) == (1, 0.3)
+    assert config.student.prompt.max_actions == {"cpu": 1, "gpu": 5}[preset]

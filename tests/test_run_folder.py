@@ -9,6 +9,7 @@ from cluster.errors import UserError
 from cluster.run_folder import RunFolder, first_difference
 from configs.jobs import CollectConfig
 from configs.load import load
+from configs.sft import SftConfig
 
 
 def run(output: Path, *overrides: str) -> CollectConfig:
@@ -41,6 +42,23 @@ def test_what_it_is_may_not(tmp_path: Path) -> None:
         (tmp_path / "run" / "part.parquet").write_text("play")
     with pytest.raises(UserError, match=r"another configuration \(env\.length differs\)"):
         RunFolder(run(tmp_path / "run", "--env.length", "9")).__enter__()
+
+
+def test_a_fine_tuning_run_is_defended_once_it_has_a_checkpoint(tmp_path: Path) -> None:
+    def tuned(*overrides: str) -> SftConfig:
+        arguments = ["--output", str(tmp_path / "run"), "--data", "data", "--num_steps", "200"]
+        return load(SftConfig, [*arguments, *overrides])
+
+    with RunFolder(tuned("--seed", "1")):
+        pass
+    with RunFolder(tuned()) as folder:
+        step = folder.path / "checkpoints/step_000100"
+        step.mkdir(parents=True)
+        (step / "state.pt").write_text("optimizer")
+    with RunFolder(tuned("--cluster.num_workers", "4")):
+        pass
+    with pytest.raises(UserError, match=r"another configuration \(seed differs\)"):
+        RunFolder(tuned("--seed", "1")).__enter__()
 
 
 def test_a_refused_start_does_not_pin_the_folder(tmp_path: Path) -> None:

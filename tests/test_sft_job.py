@@ -29,6 +29,10 @@ NUM_STEPS = 60
 def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
     with ray_cluster(tmp_path_factory.mktemp("ray")) as started:
         yield started
+        # Ray Train keeps an actor that remembers its runs: Ray would wait half a minute for it.
+        for process in started.processes(""):
+            process.kill()
+        started.process.wait(30)
 
 
 @pytest.fixture(scope="module")
@@ -137,11 +141,18 @@ def test_another_configuration_is_refused_and_machines_are_not(whole: "tuple[Pat
     assert "(optim.learning_rate differs)" in other.stderr
 
 
+def test_workers_that_do_not_fit_are_refused(cluster: Cluster, data: Path, tmp_path: Path) -> None:
+    too_many = ["--cluster.num_workers", "4"]
+    done = run_job("sft", *command(tmp_path, data), *too_many, env=cluster.env)
+    assert done.returncode == 2
+    assert "no room for 2 of 4 learner (1 CPU each)" in done.stderr
+
+
 def test_a_killed_driver_leaves_no_worker_and_the_run_goes_on_as_if_nothing_had_been(
     whole: "tuple[Path, str]", cluster: Cluster, data: Path, tmp_path: Path
 ) -> None:
     with job("sft", *command(tmp_path, data), env=cluster.env) as run:
-        wait_for(lambda: steps(tmp_path), timeout_s=120.0)
+        wait_for(lambda: steps(tmp_path), timeout_s=200.0)
         run.send_signal(signal.SIGKILL)
     wait_for(lambda: nothing_remains(cluster))
     assert not (tmp_path / "run/summary.json").exists()
@@ -156,7 +167,7 @@ def test_a_killed_worker_costs_no_step(
     whole: "tuple[Path, str]", cluster: Cluster, data: Path, tmp_path: Path
 ) -> None:
     with job("sft", *command(tmp_path, data), env=cluster.env) as run:
-        wait_for(lambda: steps(tmp_path), timeout_s=120.0)
+        wait_for(lambda: steps(tmp_path), timeout_s=200.0)
         cluster.processes("ray::RayTrainWorker")[0].send_signal(signal.SIGKILL)
         said, _ = run.communicate(timeout=200)
     assert run.returncode == 0, said
@@ -169,7 +180,7 @@ def test_workers_that_die_too_often_end_the_run_with_the_cause(
 ) -> None:
     never = ["--cluster.max_failures", "0"]
     with job("sft", *command(tmp_path, data), *never, env=cluster.env) as run:
-        wait_for(lambda: steps(tmp_path), timeout_s=120.0)
+        wait_for(lambda: steps(tmp_path), timeout_s=200.0)
         cluster.processes("ray::RayTrainWorker")[0].send_signal(signal.SIGKILL)
         said, _ = run.communicate(timeout=100)
     assert run.returncode == 1
@@ -181,7 +192,7 @@ def test_ctrl_c_leaves_a_run_that_can_be_continued(
     cluster: Cluster, data: Path, tmp_path: Path
 ) -> None:
     with job("sft", *command(tmp_path, data), env=cluster.env) as run:
-        wait_for(lambda: steps(tmp_path), timeout_s=120.0)
+        wait_for(lambda: steps(tmp_path), timeout_s=200.0)
         run.send_signal(signal.SIGINT)
         said, _ = run.communicate(timeout=60)
     assert run.returncode == 130, said

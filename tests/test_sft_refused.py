@@ -7,7 +7,6 @@ from typing import Any
 import pytest
 
 from cluster.errors import UserError
-from cluster.placement import Node, Role, plan
 from configs.load import load
 from configs.sft import SftConfig
 from jobs.sft import fine_tune
@@ -163,12 +162,6 @@ def test_data_that_changed_under_a_run(folder: Path) -> None:
     (folder / "run/config.toml").write_text("")
     (folder / "run/inputs.json").write_text(json.dumps({"data": "before", "model": "before"}))
     refused(config, "was begun with another content of data and model")
-
-
-def test_workers_that_do_not_fit_the_machine() -> None:
-    roles = [Role(name="learner", count=9, cpus=1)]
-    with pytest.raises(UserError, match=r"no room for 7 of 9 learner \(1 CPU each\)"):
-        plan(roles, [Node(name="here", cpus=2)])
 
 
 def test_json_lines_will_do_where_there_is_no_parquet(folder: Path) -> None:
