@@ -206,7 +206,8 @@ def test_a_killed_ledger_ends_the_run_with_its_name(cluster: Cluster, tmp_path: 
         cluster.processes("ray::LedgerActor")[0].send_signal(signal.SIGKILL)
         said, _ = run.communicate(timeout=100)
     assert run.returncode == 1
-    assert said.splitlines()[-1].startswith("failed: the ledger died")
+    # Ray's own notice of a killed worker may come after it.
+    assert [line for line in said.splitlines() if line.startswith("failed: the ledger died")]
     assert len(seeds_in(output)) >= 1
 
 
