@@ -1,11 +1,10 @@
 """A run's folder: whose it is, what configuration it holds, and that one process writes it."""
 
-import fcntl
 from pathlib import Path
 from typing import IO, Any
 
 from cluster.errors import RunError, UserError
-from cluster.files import replacing
+from cluster.files import replacing, wait_for_lock
 from configs.jobs import PlayedRun
 from configs.learning import PretrainConfig
 from configs.load import dump, read_toml
@@ -38,11 +37,13 @@ class RunFolder:
         try:
             self.path.mkdir(parents=True, exist_ok=True)
             self._refuse_foreign()
-            self._lock = (self.path / _LOCK).open("w")
+            self._lock = wait_for_lock(self.path / _LOCK, timeout_s=0)
+        except TimeoutError:
+            raise UserError(f"another process is writing to {self.path}") from None
         except OSError as error:
             raise UserError(f"can't write to output {self.path}: {error.strerror}") from None
         try:
-            self._take()
+            self._configure()
         except BaseException:
             self._lock.close()
             raise
@@ -57,11 +58,7 @@ class RunFolder:
         if names and _CONFIG not in names:
             raise UserError(f"{self.path} is not empty and holds no run: give another output")
 
-    def _take(self) -> None:
-        try:
-            fcntl.flock(self._lock or -1, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise UserError(f"another process is writing to {self.path}") from None
+    def _configure(self) -> None:
         path = self.path / _CONFIG
         # A refused start leaves its configuration behind, and nothing else.
         if path.exists() and self._is_worth_defending():

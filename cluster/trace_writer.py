@@ -1,11 +1,10 @@
 """The actor that writes a run's traces: the only process with the folder open for writing."""
 
-import fcntl
-import time
 from pathlib import Path
 from typing import IO
 
 from cluster.errors import RunError
+from cluster.files import wait_for_lock
 from cluster.traces import sweep, write_part
 from cluster.types import Trajectory
 
@@ -43,15 +42,7 @@ def take(folder: Path, patience_s: float = _PATIENCE_S) -> IO[str]:
         OSError: the folder can't be written.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    lock = (folder / ".lock").open("w")
-    deadline = time.monotonic() + patience_s
-    while True:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            if time.monotonic() > deadline:
-                lock.close()
-                raise RunError(f"another process writes to {folder} and does not end") from None
-            time.sleep(0.2)
-        else:
-            return lock
+    try:
+        return wait_for_lock(folder / ".lock", patience_s)
+    except TimeoutError:
+        raise RunError(f"another process writes to {folder} and does not end") from None

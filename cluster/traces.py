@@ -17,6 +17,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from cluster.errors import TraceError
+from cluster.files import flush
 from cluster.trace_rows import episodes_table, to_summary, to_trajectory, to_turn, turns_table
 from cluster.trace_schema import EPISODES, TURNS, check_schema
 from cluster.types import Summary, Trajectory
@@ -142,20 +143,12 @@ def _write(path: Path, schema: pa.Schema, tables: Iterable[pa.Table]) -> None:
     with pq.ParquetWriter(path, schema, compression="zstd", write_page_checksum=True) as writer:
         for table in tables:
             writer.write_table(table, row_group_size=table.num_rows)
-    _sync(path)
+    flush(path)
 
 
 def _commit(temporary: Path, path: Path) -> None:
     os.replace(temporary, path)
-    _sync(path.parent)
-
-
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+    flush(path.parent)
 
 
 def _index(folder: Path, on_refused: Callable[[TraceError], None]) -> list[_Stored]:

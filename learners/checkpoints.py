@@ -5,10 +5,8 @@ checkpoints/step_000200/adapter/        as PEFT, transformers and vLLM load it
                        /progress.json   counters, and every measurement so far
 """
 
-import fcntl
 import os
 import shutil
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,7 +15,7 @@ from typing import Any, Final
 import torch
 
 from cluster.errors import RunError
-from cluster.files import replacing
+from cluster.files import flush, replacing, wait_for_lock
 from learners.lora import load_adapter, save_adapter
 from learners.sft_progress import Progress, read_progress, write_progress
 
@@ -41,16 +39,11 @@ class Checkpoints:
             RunError: it does not end.
         """
         self._folder.mkdir(parents=True, exist_ok=True)
-        deadline = time.monotonic() + _LOCK_TIMEOUT_S
-        with (self._folder / ".lock").open("w") as lock:
-            while True:
-                try:
-                    fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                    break
-                except BlockingIOError:
-                    if time.monotonic() > deadline:
-                        raise RunError(f"another process is writing to {self._folder}") from None
-                    time.sleep(0.2)
+        try:
+            lock = wait_for_lock(self._folder / ".lock", _LOCK_TIMEOUT_S)
+        except TimeoutError:
+            raise RunError(f"another process is writing to {self._folder}") from None
+        with lock:
             yield
 
     def path(self, step: int) -> Path:
@@ -80,9 +73,9 @@ class Checkpoints:
         torch.save(optimizer.state_dict(), beside / _STATE)
         write_progress(beside, progress)
         for path in [*beside.rglob("*"), beside]:
-            _flush(path)
+            flush(path)
         os.replace(beside, self.path(progress.step))
-        _flush(self._folder)
+        flush(self._folder)
 
     def load(self, step: int, model: Any, optimizer: torch.optim.Optimizer) -> None:
         """Put a checkpoint's matrices and optimizer in the place of the given ones.
@@ -116,11 +109,3 @@ def put_adapter(source: Path, target: Path) -> None:
     for path in sorted(source.iterdir()):
         with replacing(target / path.name) as beside:
             shutil.copyfile(path, beside)
-
-
-def _flush(path: Path) -> None:
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

@@ -57,10 +57,6 @@ class Language:
         self._middle = lru_cache(_NUM_REMEMBERED)(self._ids_of)
         self._num_image_tokens = lru_cache(maxsize=None)(self._count_image_tokens)
 
-    @property
-    def reads_pictures(self) -> bool:
-        return self._pictures is not None
-
     def id_of(self, token: str) -> int:
         """The one id of `token`.
 

@@ -1,6 +1,5 @@
 """Pre-training of the tiny model: from random weights to one that reads its picture."""
 
-import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -11,12 +10,12 @@ from cluster.files import replacing
 from configs.learning import PretrainConfig
 from learners.batch import collate
 from learners.language import Language
+from learners.metrics_log import METRICS, append, forget_after
 from learners.optimizer import build_optimizer, learning_rate, set_learning_rate
 from learners.scenes import Lessons, Scene
-from learners.step import StepResult, take_step
+from learners.step import StepResult, mean_of, take_step
 
 _STATE = "state.pt"
-_METRICS = "metrics.jsonl"
 
 
 def pretrain(
@@ -30,7 +29,7 @@ def pretrain(
     folder = Path(config.output)
     optimizer = build_optimizer(model, config.optim)
     first = _restore(folder, model, optimizer)
-    _forget_metrics_after(folder / _METRICS, first)
+    forget_after(folder / METRICS, first)
     lessons = Lessons(scenes, language, config.play_share)
     merge = int(model.config.vision_config.spatial_merge_size)
     model.train()
@@ -44,37 +43,13 @@ def pretrain(
         is_last = done == config.num_steps
         line = None
         if done % config.report_every_steps == 0 or is_last:
-            line = _report(done, results)
-            _append(folder / _METRICS, line)
+            line = {"step": done, **mean_of(results)}
+            append(folder / METRICS, line)
             results = []
         if done % config.checkpoint_every_steps == 0 or is_last:
             _save(folder, model, optimizer, done)
         if line is not None:
             yield line
-
-
-def _report(step: int, results: Sequence[StepResult]) -> dict[str, float]:
-    count = len(results)
-    return {
-        "step": step,
-        "loss": sum(result.loss for result in results) / count,
-        "accuracy": sum(result.accuracy for result in results) / count,
-        "grad_norm": sum(result.grad_norm for result in results) / count,
-    }
-
-
-def _append(path: Path, line: dict[str, float]) -> None:
-    with path.open("a", encoding="utf-8") as file:
-        file.write(json.dumps(line) + "\n")
-
-
-def _forget_metrics_after(path: Path, step: int) -> None:
-    """What was told after the last checkpoint is going to be told again."""
-    if not path.exists():
-        return
-    lines = [line for line in path.read_text().splitlines() if json.loads(line)["step"] <= step]
-    with replacing(path) as beside:
-        beside.write_text("".join(f"{line}\n" for line in lines))
 
 
 def _save(folder: Path, model: Any, optimizer: torch.optim.Optimizer, step: int) -> None:

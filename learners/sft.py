@@ -30,7 +30,7 @@ from learners.optimizer import learning_rate, set_learning_rate
 from learners.sft_data import SftDataset
 from learners.sft_examples import example_of
 from learners.sft_progress import Evaluation, Progress
-from learners.step import StepResult
+from learners.step import StepResult, mean_of
 
 CHECKPOINTS: Final = "checkpoints"
 _EVALUATION: Final = 3
@@ -177,9 +177,7 @@ class FineTuning:
         line = {
             "step": step,
             "epoch": round(step * batch_size / len(self._train.rows), 4),
-            "loss": sum(result.loss for result in self._results) / count,
-            "accuracy": sum(result.accuracy for result in self._results) / count,
-            "grad_norm": sum(result.grad_norm for result in self._results) / count,
+            **mean_of(self._results),
             "learning_rate": learning_rate(self._config.optim, step - 1, self._num_steps),
             "samples_per_s": round(count * batch_size / self._spent_s, 2),
         }

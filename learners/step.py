@@ -4,7 +4,8 @@ The loss is the mean over the labels of the whole batch, so a step does not depe
 is cut: into micro-batches on a rank, or among ranks.
 """
 
-from collections.abc import Iterable
+import math
+from collections.abc import Iterable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any
@@ -77,12 +78,22 @@ def take_step(
         if weight.grad is not None:
             weight.grad /= num_labels
     norm = float(torch.nn.utils.clip_grad_norm_(trained, max_grad_norm))
-    if not torch.isfinite(torch.tensor(norm)):
+    if not math.isfinite(norm):
         raise FloatingPointError(
             f"gradient norm {norm}, loss {loss_sum / num_labels}: lower optim.learning_rate"
         )
     optimizer.step()
     return StepResult(loss_sum / num_labels, num_correct / num_labels, norm, int(num_labels))
+
+
+def mean_of(results: Sequence[StepResult]) -> dict[str, float]:
+    """Of one or more steps' figures, under the names that metrics give them."""
+    count = len(results)
+    return {
+        "loss": sum(result.loss for result in results) / count,
+        "accuracy": sum(result.accuracy for result in results) / count,
+        "grad_norm": sum(result.grad_norm for result in results) / count,
+    }
 
 
 @torch.no_grad()

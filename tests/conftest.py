@@ -11,3 +11,14 @@ from tests.faulty_server import FaultyServer
 def server() -> Iterator[FaultyServer]:
     with FaultyServer() as running:
         yield running
+
+
+@pytest.fixture(scope="module")
+def one_thread() -> Iterator[None]:
+    """Torch on one thread while a module's tests run."""
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)

@@ -1,6 +1,6 @@
 """The learner's forward pass over batches against plain transformers, one example at a time."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -18,18 +18,14 @@ from learners.forward import label_logits
 from learners.language import Language
 from tests.parity import TINY, opened, picture, request, write_real_eyed
 
-pytestmark = [pytest.mark.vision, pytest.mark.filterwarnings("ignore::DeprecationWarning")]
+pytestmark = [
+    pytest.mark.vision,
+    pytest.mark.filterwarnings("ignore::DeprecationWarning"),
+    pytest.mark.usefixtures("one_thread"),
+]
 
 TOLERANCE = 1e-5
 LANGUAGE_LAYERS = r".*language_model.*_proj"
-
-
-@pytest.fixture(scope="module", autouse=True)
-def one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="module", params=["tiny", "real-eyed"])

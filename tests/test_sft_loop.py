@@ -1,7 +1,7 @@
 """The loop of fine-tuning, without Ray: it learns, it can be cut off anywhere, it ends in time."""
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -24,15 +24,11 @@ from learners.sft_examples import measure_rows, open_data
 from learners.sft_progress import Evaluation, Progress
 from tests.sft_rows import ACTIONS, MODEL, settings, sft_row, write_data, write_rows
 
-pytestmark = [pytest.mark.vision, pytest.mark.filterwarnings("ignore::DeprecationWarning")]
-
-
-@pytest.fixture(scope="module", autouse=True)
-def one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+pytestmark = [
+    pytest.mark.vision,
+    pytest.mark.filterwarnings("ignore::DeprecationWarning"),
+    pytest.mark.usefixtures("one_thread"),
+]
 
 
 @pytest.fixture(scope="module")

@@ -1,7 +1,6 @@
 """One step of fine-tuning: who takes part, what is trained, and that it is the right loss."""
 
 import io
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -21,18 +20,14 @@ from learners.learner import Learner, build_learner
 from learners.sft_examples import example_of
 from tests.sft_rows import MODEL, settings, sft_row
 
-pytestmark = [pytest.mark.vision, pytest.mark.filterwarnings("ignore::DeprecationWarning")]
+pytestmark = [
+    pytest.mark.vision,
+    pytest.mark.filterwarnings("ignore::DeprecationWarning"),
+    pytest.mark.usefixtures("one_thread"),
+]
 
 NUM_ROWS = 8
 Told = tuple[list[float], torch.Tensor]
-
-
-@pytest.fixture(scope="module", autouse=True)
-def one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="module")

@@ -41,13 +41,14 @@ KILLED_AT_EVERY_LINE = """
 import os, signal, sys
 import pandas  # which pyarrow would import again in every child
 from pathlib import Path
+import cluster.files as files
 import cluster.traces as traces
 from tests.builders import trajectory
 
 def kill_at(countdown):
     def trace(frame, event, argument):
         nonlocal countdown
-        if frame.f_code.co_filename != traces.__file__:
+        if frame.f_code.co_filename not in (traces.__file__, files.__file__):
             return None
         countdown -= event == "line"
         if countdown == 0:
