@@ -104,6 +104,7 @@ def _finish(config: "SftConfig", folder: "RunFolder", progress: "Progress") -> N
     from cluster.errors import RunError
     from configs.player import ServingLora
     from learners.checkpoints import ADAPTER, Checkpoints, put_adapter
+    from learners.curves import SFT, draw_curves
     from learners.sft import CHECKPOINTS
 
     best = progress.best
@@ -114,6 +115,7 @@ def _finish(config: "SftConfig", folder: "RunFolder", progress: "Progress") -> N
     put_adapter(Checkpoints(folder.path / CHECKPOINTS).path(step) / ADAPTER, target)
     files = read_adapter(target)
     check_adapter(files, ServingLora(max_rank=config.lora.r, tower=config.lora.tower))
+    draw_curves(folder.path, SFT)
     told = _summary(config, progress) | {"adapter_step": step, "adapter_sha256": digest(files)}
     folder.write_text(_SUMMARY, json.dumps(told, indent=2) + "\n")
     measured = f", validation loss {best.loss:.4f} at step {best.step}" if best else ""
