@@ -18,7 +18,15 @@ SLOW_STEP_S: Final = 0.05
 
 Answer = tuple[float, int]
 _QUIET: Final = Step(
-    reward=0.0, terminated=False, truncated=False, unlocked=(), damaged=False, blocked=False
+    reward=0.0,
+    terminated=False,
+    truncated=False,
+    unlocked=(),
+    earned=(),
+    health_change=0,
+    gained={},
+    damaged=False,
+    blocked=False,
 )
 
 

@@ -3,7 +3,7 @@
 import asyncio
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import numpy as np
@@ -12,6 +12,7 @@ import numpy.typing as npt
 from actors.game import Step, encode_png
 from actors.parse import Parsed, parse
 from actors.prompt import render
+from actors.rewards import Rewards
 from cluster.errors import FatalPolicyError, PolicyError
 from cluster.types import (
     Ending,
@@ -55,7 +56,8 @@ class Table:
 class _Sofar:
     """A play under way."""
 
-    turns: list[Turn]
+    rewards: Rewards
+    turns: list[Turn] = field(default_factory=list)
     ending: Ending | None = None
     error: str = ""
 
@@ -77,7 +79,7 @@ async def play(
     started_at, clock = time.time(), time.perf_counter()
     # Making a world takes about a hundred decisions' time; other episodes go on meanwhile.
     world = await asyncio.to_thread(make_world, spec.seed)
-    sofar = _Sofar(turns=[])
+    sofar = _Sofar(Rewards(table.play.reward))
     while sofar.ending is None:
         await _turn(spec, world, policy, table, sofar)
         if sofar.turns:
@@ -114,7 +116,8 @@ async def _turn(
         return
     parsed = parse(completion.text, table.prompt.max_actions)
     act_s, clock = time.perf_counter() - clock, time.perf_counter()
-    deed = _carry_out(world, _actions(parsed, table.play), table.play.interrupts)
+    actions = _actions(parsed, table.play)
+    deed = _carry_out(world, actions, table.play.interrupts, sofar.rewards)
     sofar.turns.append(
         Turn(
             index=prompt.turn,
@@ -172,18 +175,20 @@ class _Deed:
     interrupt: str
 
 
-def _carry_out(world: World, actions: Sequence[str], interrupts: Sequence[Interrupt]) -> _Deed:
-    rewards: list[float] = []
+def _carry_out(
+    world: World, actions: Sequence[str], interrupts: Sequence[Interrupt], rewards: Rewards
+) -> _Deed:
+    earned: list[float] = []
     unlocked: list[tuple[int, str]] = []
     interrupt = ""
     for index, action in enumerate(actions):
         step = world.step(action)
-        rewards.append(step.reward)
+        earned.append(rewards.of(step, index))
         unlocked.extend((index, name) for name in step.unlocked)
         interrupt = _interrupt(step, interrupts)
         if interrupt:
             break
-    return _Deed(tuple(actions[: len(rewards)]), tuple(rewards), tuple(unlocked), interrupt)
+    return _Deed(tuple(actions[: len(earned)]), tuple(earned), tuple(unlocked), interrupt)
 
 
 def _interrupt(step: Step, interrupts: Sequence[Interrupt]) -> str:

@@ -27,6 +27,11 @@ class Step:
     """The time limit was reached alive."""
     unlocked: tuple[str, ...]
     """Achievements reached for the first time, in Crafter's order."""
+    earned: tuple[str, ...]
+    """Achievements reached, for the first time or again, in Crafter's order."""
+    health_change: int
+    gained: dict[str, int]
+    """Items and vitals of which there are more than before, and how many more."""
     damaged: bool
     """Health is lower than before."""
     blocked: bool
@@ -64,10 +69,13 @@ class Game:
         if action not in ACTIONS:
             raise ValueError(f"unknown action {action!r}: give one of {', '.join(ACTIONS)}")
         player = self._player
-        health, place, done_before = player.health, player.pos.tolist(), self._achievements()
+        health, place = player.health, player.pos.tolist()
+        had, done = player.inventory.copy(), player.achievements.copy()
         moves = action.startswith("move_") and not self._sleeps_on()
         self._world.tick(action)
-        unlocked = tuple(name for name in self._achievements() if name not in done_before)
+        counts = player.achievements
+        earned = tuple(name for name in ACHIEVEMENTS if counts[name] > done[name])
+        unlocked = tuple(name for name in earned if not done[name])
         terminated = player.health <= 0
         truncated = not terminated and self._world.step >= self._config.length
         self._over = terminated or truncated
@@ -76,6 +84,9 @@ class Game:
             terminated=terminated,
             truncated=truncated,
             unlocked=unlocked,
+            earned=earned,
+            health_change=player.health - health,
+            gained={name: n - had[name] for name, n in player.inventory.items() if n > had[name]},
             damaged=player.health < health,
             blocked=moves and player.pos.tolist() == place,
         )

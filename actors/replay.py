@@ -4,10 +4,12 @@ from collections.abc import Iterator
 from typing import Final
 
 from actors.game import Game, Step, encode_png
+from actors.rewards import Rewards
 from cluster.errors import TraceError
 from cluster.exports.moment import Moment
 from cluster.types import Observation, Trajectory, Turn
 from configs.play import EnvConfig
+from configs.rewards import RewardConfig
 
 _COMPARED: Final = tuple(name for name in Observation.__slots__ if name != "daylight")
 """Daylight is left out: it is a cosine, whose last bit may differ between processors."""
@@ -23,7 +25,7 @@ def replay(trajectory: Trajectory, size: int) -> Iterator[Moment]:
     Raises:
         TraceError: the game comes out differently; names the first difference.
     """
-    game = _game(trajectory)
+    game, rewards = _start(trajectory)
     yield Moment(
         frame=game.draw(size),
         observation=game.observe(),
@@ -34,13 +36,13 @@ def replay(trajectory: Trajectory, size: int) -> Iterator[Moment]:
     )
     for turn in trajectory.turns:
         _check_observation(trajectory, turn, game)
-        for index, step in _steps(trajectory, turn, game):
+        for index, step in _steps(trajectory, turn, game, rewards):
             yield Moment(
                 frame=game.draw(size),
                 observation=game.observe(),
                 turn=turn,
                 action=turn.executed[index],
-                reward=step.reward,
+                reward=turn.rewards[index],
                 unlocked=step.unlocked,
             )
 
@@ -51,17 +53,22 @@ def redraw(trajectory: Trajectory, size: int) -> Iterator[bytes]:
     Raises:
         TraceError: the game comes out differently; names the first difference.
     """
-    game = _game(trajectory)
+    game, rewards = _start(trajectory)
     for turn in trajectory.turns:
         _check_observation(trajectory, turn, game)
         yield encode_png(game.draw(size))
-        for _ in _steps(trajectory, turn, game):
+        for _ in _steps(trajectory, turn, game, rewards):
             pass
 
 
-def _game(trajectory: Trajectory) -> Game:
+def _start(trajectory: Trajectory) -> tuple[Game, Rewards]:
+    env = dict(trajectory.env)
+    env.pop("bad_call_penalty", None)
+    # Traces from before there was a choice do not name it: theirs is the default.
+    reward = env.pop("reward", {})
     try:
-        return Game(EnvConfig.model_validate(trajectory.env), trajectory.spec.seed)
+        game = Game(EnvConfig.model_validate(env), trajectory.spec.seed)
+        return game, Rewards(RewardConfig.model_validate(reward))
     except ValueError as error:
         raise TraceError(
             f"{trajectory.spec.id}: its settings {trajectory.env} make no game"
@@ -76,12 +83,15 @@ def _check_observation(trajectory: Trajectory, turn: Turn, game: Game) -> None:
             raise _difference(trajectory, turn, f"{name} is {found}, recorded {recorded}")
 
 
-def _steps(trajectory: Trajectory, turn: Turn, game: Game) -> Iterator[tuple[int, Step]]:
+def _steps(
+    trajectory: Trajectory, turn: Turn, game: Game, rewards: Rewards
+) -> Iterator[tuple[int, Step]]:
     for index, action in enumerate(turn.executed):
         step = game.step(action)
         where = f"action {index} ({action})"
-        if step.reward != turn.rewards[index]:
-            what = f"{where} earns {step.reward}, recorded {turn.rewards[index]}"
+        reward = rewards.of(step, index)
+        if reward != turn.rewards[index]:
+            what = f"{where} earns {reward}, recorded {turn.rewards[index]}"
             raise _difference(trajectory, turn, what)
         unlocked = tuple(name for at, name in turn.unlocked if at == index)
         if step.unlocked != unlocked:

@@ -3,6 +3,7 @@
 import asyncio
 import os
 from pathlib import Path
+from typing import Any
 
 from actors.adapter import check_adapter, read_adapter
 from actors.episode import Table
@@ -73,13 +74,22 @@ def seat(player: AnyPlayer, run: PlayedRun, version: int) -> WorkerSetup:
             play=run.play,
             sees_pictures=sees,
             frame_size=picture_size(player, run.env),
-            env=run.env.model_dump(mode="json"),
+            env=_settings(run),
         ),
         num_workers=run.cluster.num_workers,
         patience_s=run.cluster.start_timeout_s,
         secret=_secret(player),
         make_world=ForeignFrames if _is_control(player) else Game,
     )
+
+
+def _settings(run: PlayedRun) -> dict[str, Any]:
+    """What a trace tells of the game, and of how it was rewarded."""
+    return {
+        **run.env.model_dump(mode="json"),
+        "reward": run.play.reward.used(),
+        "bad_call_penalty": run.play.bad_call_penalty,
+    }
 
 
 def _is_control(player: AnyPlayer) -> bool:

@@ -2,6 +2,10 @@
 
 from typing import Final
 
+from configs.names import ACHIEVEMENTS, ITEMS, VITALS
+
+__all__ = ["ACHIEVEMENTS", "ACTIONS", "CLASSIC_SIZE", "ITEMS", "TILES", "VITALS"]
+
 CLASSIC_SIZE: Final = 64
 """Pixels, across and down, of the picture that stock Crafter draws by default."""
 
@@ -23,49 +27,6 @@ ACTIONS: Final = (
     "make_wood_sword",
     "make_stone_sword",
     "make_iron_sword",
-)
-
-VITALS: Final = ("health", "food", "drink", "energy")
-
-ITEMS: Final = (
-    *VITALS,
-    "sapling",
-    "wood",
-    "stone",
-    "coal",
-    "iron",
-    "diamond",
-    "wood_pickaxe",
-    "stone_pickaxe",
-    "iron_pickaxe",
-    "wood_sword",
-    "stone_sword",
-    "iron_sword",
-)
-
-ACHIEVEMENTS: Final = (
-    "collect_coal",
-    "collect_diamond",
-    "collect_drink",
-    "collect_iron",
-    "collect_sapling",
-    "collect_stone",
-    "collect_wood",
-    "defeat_skeleton",
-    "defeat_zombie",
-    "eat_cow",
-    "eat_plant",
-    "make_iron_pickaxe",
-    "make_iron_sword",
-    "make_stone_pickaxe",
-    "make_stone_sword",
-    "make_wood_pickaxe",
-    "make_wood_sword",
-    "place_furnace",
-    "place_plant",
-    "place_stone",
-    "place_table",
-    "wake_up",
 )
 
 TILES: Final = (

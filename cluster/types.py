@@ -165,7 +165,7 @@ class Turn:
     executed: tuple[str, ...]
     """What the environment was given: shorter than `actions` after a death or an interrupt."""
     rewards: tuple[float, ...]
-    """Per executed step, Crafter's own."""
+    """Per executed step, by the run's `play.reward`."""
     penalty: float
     """Format penalty charged for a bad call (0 or negative)."""
     unlocked: tuple[tuple[int, str], ...]
@@ -198,7 +198,8 @@ class Trajectory:
     """Seconds since the epoch."""
     duration_s: float = 0.0
     env: dict[str, Any] = field(default_factory=dict)
-    """The environment's settings: with the seed and the actions they reproduce every frame."""
+    """The environment's settings: with the seed and the actions they reproduce every frame. Also
+    how it was rewarded: `reward`, as `RewardConfig.used` tells it, and `bad_call_penalty`."""
 
     @property
     def num_env_steps(self) -> int:

@@ -5,6 +5,7 @@ from typing import Annotated, Literal
 from pydantic import Field, model_validator
 
 from configs.base import Section
+from configs.rewards import RewardConfig
 
 Interrupt = Literal["damage", "unlock", "blocked"]
 BadCall = Literal["noop", "retry", "end"]
@@ -76,6 +77,7 @@ class PlayConfig(Section):
     """After an unusable completion: spend a noop, ask once more without one, or end the play."""
     bad_call_penalty: float = Field(default=0.0, le=0.0)
     """Added to the reward of a decision whose call was unusable."""
+    reward: RewardConfig = RewardConfig()
     record_frames: bool = True
     """Keep a picture of every decision in the traces, also where the player is sent none."""
     interrupts: tuple[Interrupt, ...] = ("damage",)

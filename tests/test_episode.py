@@ -18,11 +18,9 @@ from cluster.types import (
     Trajectory,
 )
 from configs.play import PlayConfig, PromptConfig
+from tests.worlds import QUIET, step
 
 SPEC = EpisodeSpec(seed=7, sample=1)
-QUIET = Step(
-    reward=0.0, terminated=False, truncated=False, unlocked=(), damaged=False, blocked=False
-)
 
 
 class Meadow:
@@ -93,11 +91,6 @@ async def played(world: Meadow, policy: Says, rules: Table) -> Trajectory:
     return await play(SPEC, lambda seed: world, policy, rules)
 
 
-def step(**changes: object) -> Step:
-    fields = {name: getattr(QUIET, name) for name in Step.__slots__}
-    return Step(**(fields | changes))  # type: ignore[arg-type]  # names checked by Step itself
-
-
 async def test_an_action_list_stops_at_death() -> None:
     world = Meadow([QUIET, step(terminated=True, reward=-0.1)])
     ended = await played(world, Says(render_call(["do", "do", "do"])), table())
@@ -138,6 +131,27 @@ async def test_unlocks_are_recorded_at_their_step() -> None:
     assert ended.turns[0].unlocked == ((1, "eat_cow"), (1, "wake_up"))
     assert ended.achievements == ("eat_cow", "wake_up")
     assert ended.total_reward == 1.0
+
+
+async def test_a_decision_earns_the_configured_reward_of_each_step() -> None:
+    wood = {"unlocked": ("collect_wood",), "earned": ("collect_wood",), "reward": 1.0}
+    world = Meadow([step(health_change=-2, reward=-0.2), step(**wood), step(), step(**wood)])
+    reward = {"strategy": "achievements", "achievement_weights": {"collect_wood": 3.0}}
+    ended = await played(
+        world,
+        Says(render_call(["do", "do"])),
+        table(reward=reward | {"health_weight": 0.5}, max_turns=3),
+    )
+    assert [turn.rewards for turn in ended.turns] == [(-1.0, 3.0), (0.0,), (3.0,)]
+    assert [turn.reward for turn in ended.turns] == [2.0, 0.0, 3.0]
+    assert ended.total_reward == 5.0
+
+
+async def test_the_penalty_of_a_bad_call_adds_to_the_configured_reward() -> None:
+    world = Meadow([step(unlocked=("wake_up",), earned=("wake_up",), reward=1.0)])
+    rules = table(max_turns=1, bad_call_penalty=-0.5, reward={"strategy": "consistent", "scale": 4})
+    ended = await played(world, Says("hm"), rules)
+    assert (ended.turns[0].rewards, ended.turns[0].reward) == ((4.0,), 3.5)
 
 
 async def test_a_bad_call_costs_a_noop_and_the_penalty() -> None:

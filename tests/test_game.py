@@ -82,6 +82,34 @@ def test_two_achievements_at_once_are_both_told_and_rewarded_as_one() -> None:
     assert (step.unlocked, step.reward) == (("collect_wood", "wake_up"), 1.0)
 
 
+def test_what_is_achieved_again_is_earned_and_not_unlocked() -> None:
+    game, steps = Game(DAY, 0), []
+    for _ in range(2):
+        material(game, 0, 1, "tree")
+        steps.append(game.step("do"))
+    assert [step.earned for step in steps] == [("collect_wood",), ("collect_wood",)]
+    assert game.step("noop").earned == ()
+
+
+def test_what_is_gained_is_told_and_what_is_spent_is_not() -> None:
+    game = Game(DAY, 0)
+    game._player.inventory.update(wood=5, food=3)
+    game._player._hunger = 25  # this step takes a food
+    material(game, 1, 0, "table")
+    step = game.step("make_wood_pickaxe")
+    assert game.observe().inventory["wood"] == 4
+    assert game.observe().inventory["food"] == 2
+    assert step.gained == {"wood_pickaxe": 1}
+
+
+def test_a_full_pack_gains_nothing() -> None:
+    game = Game(DAY, 0)
+    game._player.inventory["wood"] = 9
+    material(game, 0, 1, "tree")
+    step = game.step("do")
+    assert (step.earned, step.gained) == (("collect_wood",), {})
+
+
 def test_a_zombies_blow_is_damage() -> None:
     game = Game(DAY, 0)
     for dx, dy in ((1, 0), (-1, 0), (0, 1), (0, -1)):
@@ -89,6 +117,7 @@ def test_a_zombies_blow_is_damage() -> None:
     step = game.step("noop")
     health = game.observe().inventory["health"]
     assert step.damaged
+    assert step.health_change == health - 9
     assert step.reward == (health - 9) / 10 < 0
 
 
@@ -98,6 +127,7 @@ def test_healing_is_no_damage() -> None:
     game._player._recover = 25
     step = game.step("noop")
     assert (step.damaged, step.reward) == (False, 0.1)
+    assert (step.health_change, step.gained) == (1, {"health": 1})
 
 
 def test_a_move_against_stone_is_blocked_and_turns() -> None:

@@ -68,6 +68,14 @@ def test_a_players_setup_holds_what_was_decided() -> None:
     assert (setup.table.model, setup.table.provider) == ("configs/models/tiny", "vllm")
 
 
+def test_a_trace_tells_the_rewards_that_its_play_was_given() -> None:
+    play = {"bad_call_penalty": -0.25, "reward": {"strategy": "consistent", "scale": 2}}
+    env = seat(RANDOM, run(play=play), version=0).table.env
+    assert env["reward"] == {"strategy": "consistent", "scale": 2.0}
+    assert env["bad_call_penalty"] == -0.25
+    assert env["length"] == 300
+
+
 def test_a_missing_model_is_named() -> None:
     nowhere = VllmPlayer(kind="vllm", model="configs/models/nowhere")
     with pytest.raises(UserError, match="configs/models/nowhere"):

@@ -1,4 +1,4 @@
-"""Crafter worlds for tests: stock's, and ours with things put where a test wants them."""
+"""Crafter worlds for tests: stock's, and ours with things put where a test wants them; steps."""
 
 import collections
 from typing import Any, Final
@@ -13,6 +13,24 @@ from configs.play import EnvConfig
 
 DAY: Final = EnvConfig(length=300)
 """One whole day and night."""
+
+QUIET: Final = Step(
+    reward=0.0,
+    terminated=False,
+    truncated=False,
+    unlocked=(),
+    earned=(),
+    health_change=0,
+    gained={},
+    damaged=False,
+    blocked=False,
+)
+
+
+def step(**changes: object) -> Step:
+    """What an action did: nothing but the `changes`."""
+    fields = {name: getattr(QUIET, name) for name in Step.__slots__}
+    return Step(**(fields | changes))  # type: ignore[arg-type]  # names checked by Step itself
 
 
 class _InOrder(dict[Any, None]):
