@@ -2,13 +2,15 @@
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from learners.rl.advantages import ADVANTAGES, Played, is_flat, returns_to_go
+from cluster.credit import Credit
+from learners.rl.advantages import ADVANTAGES, is_flat, returns_to_go
 
 RETURN_ONLY = ("grpo", "dr_grpo")
 GAMMA = 0.98
@@ -16,18 +18,19 @@ GAMMA = 0.98
 
 def played(
     *rewards: float, steps: Sequence[int] | None = None, is_terminal: bool = False
-) -> Played:
+) -> Credit:
     """One decision a step where nothing else is said."""
-    return Played(rewards, tuple(steps or range(len(rewards))), is_terminal)
+    steps_T = tuple(steps or range(len(rewards)))
+    return Credit(rewards_T=rewards, steps_T=steps_T, is_terminal=is_terminal)
 
 
 @st.composite
-def a_played(draw: st.DrawFn) -> Played:
+def a_played(draw: st.DrawFn) -> Credit:
     """Rewards are multiples of 0.1, as Crafter's; a decision takes 0 to 4 steps."""
     rewards = draw(st.lists(st.integers(-30, 30), min_size=1, max_size=8))
     taken = draw(st.lists(st.integers(0, 4), min_size=len(rewards), max_size=len(rewards)))
     steps = (0, *np.cumsum(taken).tolist()[:-1])
-    return Played(tuple(r / 10 for r in rewards), steps, draw(st.booleans()))
+    return played(*(r / 10 for r in rewards), steps=steps, is_terminal=draw(st.booleans()))
 
 
 groups = st.lists(a_played(), min_size=1, max_size=6)
@@ -35,16 +38,16 @@ names = st.sampled_from(sorted(ADVANTAGES))
 any_group = settings(deadline=None, max_examples=100)
 
 
-def advantages(name: str, group: Sequence[Played], gamma: float = GAMMA) -> list[list[float]]:
+def advantages(name: str, group: Sequence[Credit], gamma: float = GAMMA) -> list[list[float]]:
     return [list(advantages_T) for advantages_T in ADVANTAGES[name](group, gamma)]
 
 
-def with_more(one: Played, more: float) -> Played:
-    return Played((*one.rewards_T[:-1], one.rewards_T[-1] + more), one.steps_T, one.is_terminal)
+def with_more(one: Credit, more: float) -> Credit:
+    return replace(one, rewards_T=(*one.rewards_T[:-1], one.rewards_T[-1] + more))
 
 
-def times(one: Played, factor: float) -> Played:
-    return Played(tuple(r * factor for r in one.rewards_T), one.steps_T, one.is_terminal)
+def times(one: Credit, factor: float) -> Credit:
+    return replace(one, rewards_T=tuple(r * factor for r in one.rewards_T))
 
 
 def nearly(rows: list[list[float]]) -> list[object]:
@@ -112,7 +115,7 @@ def test_turn_tells_early_from_late_where_returns_are_equal() -> None:
 @any_group
 @given(group=groups, name=names, order=st.randoms())
 def test_the_order_of_the_group_does_not_matter(
-    group: list[Played], name: str, order: object
+    group: list[Credit], name: str, order: object
 ) -> None:
     numbers = list(range(len(group)))
     order.shuffle(numbers)  # type: ignore[attr-defined]
@@ -122,7 +125,7 @@ def test_the_order_of_the_group_does_not_matter(
 
 @any_group
 @given(group=groups, name=st.sampled_from(RETURN_ONLY), more=st.integers(-50, 50))
-def test_what_all_returns_share_does_not_matter(group: list[Played], name: str, more: int) -> None:
+def test_what_all_returns_share_does_not_matter(group: list[Credit], name: str, more: int) -> None:
     shifted = [with_more(one, more / 10) for one in group]
     assert advantages(name, shifted) == nearly(advantages(name, group))
 
@@ -130,7 +133,7 @@ def test_what_all_returns_share_does_not_matter(group: list[Played], name: str, 
 @any_group
 @given(group=groups, name=st.sampled_from(["grpo", "turn"]), factor=st.floats(0.01, 100))
 def test_the_scale_of_rewards_does_not_matter(
-    group: list[Played], name: str, factor: float
+    group: list[Credit], name: str, factor: float
 ) -> None:
     scaled = [times(one, factor) for one in group]
     assert advantages(name, scaled) == nearly(advantages(name, group))
@@ -138,7 +141,7 @@ def test_the_scale_of_rewards_does_not_matter(
 
 @any_group
 @given(group=groups)
-def test_dr_grpo_keeps_the_scale_of_rewards(group: list[Played]) -> None:
+def test_dr_grpo_keeps_the_scale_of_rewards(group: list[Credit]) -> None:
     doubled = [times(one, 2) for one in group]
     expected = [[2 * value for value in row] for row in advantages("dr_grpo", group)]
     assert advantages("dr_grpo", doubled) == nearly(expected)
@@ -146,14 +149,14 @@ def test_dr_grpo_keeps_the_scale_of_rewards(group: list[Played]) -> None:
 
 @any_group
 @given(group=groups, name=st.sampled_from(RETURN_ONLY))
-def test_trajectories_are_zero_on_average(group: list[Played], name: str) -> None:
+def test_trajectories_are_zero_on_average(group: list[Credit], name: str) -> None:
     assert sum(row[0] for row in advantages(name, group)) == pytest.approx(0, abs=1e-6)
 
 
 @any_group
 @given(group=groups, length=st.integers(1, 8))
 def test_turn_is_zero_on_average_at_a_step_that_all_decide_at(
-    group: list[Played], length: int
+    group: list[Credit], length: int
 ) -> None:
     even = [played(*(one.rewards_T * 8)[:length]) for one in group]
     for same_step in zip(*advantages("turn", even), strict=True):
@@ -162,7 +165,7 @@ def test_turn_is_zero_on_average_at_a_step_that_all_decide_at(
 
 @any_group
 @given(group=groups, name=names)
-def test_a_decision_has_a_finite_advantage(group: list[Played], name: str) -> None:
+def test_a_decision_has_a_finite_advantage(group: list[Credit], name: str) -> None:
     rows = ADVANTAGES[name](group, GAMMA)
     assert [len(row) for row in rows] == [len(one.rewards_T) for one in group]
     assert all(np.isfinite(row).all() for row in rows)
@@ -170,7 +173,7 @@ def test_a_decision_has_a_finite_advantage(group: list[Played], name: str) -> No
 
 @any_group
 @given(one=a_played(), size=st.integers(1, 6), name=names)
-def test_equal_trajectories_teach_exactly_nothing(one: Played, size: int, name: str) -> None:
+def test_equal_trajectories_teach_exactly_nothing(one: Credit, size: int, name: str) -> None:
     rows = ADVANTAGES[name]([one] * size, GAMMA)
     assert is_flat(rows)
     assert all((row == 0).all() for row in rows)
@@ -202,4 +205,4 @@ def test_without_foresight_a_decision_has_its_own_reward_alone() -> None:
 )
 def test_what_no_episode_is(rewards: tuple[float, ...], steps: tuple[int, ...], words: str) -> None:
     with pytest.raises(ValueError, match=words):
-        Played(rewards, steps, is_terminal=False)
+        Credit(rewards_T=rewards, steps_T=steps, is_terminal=False)

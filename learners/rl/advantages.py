@@ -6,12 +6,12 @@ Axes: T decisions of one trajectory, S of another, G trajectories.
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from itertools import pairwise
 from typing import Final
 
 import numpy as np
 import numpy.typing as npt
+
+from cluster.credit import Credit
 
 Floats = npt.NDArray[np.float64]
 
@@ -19,28 +19,7 @@ FLAT_BELOW: Final = 1e-8
 """Differences of returns that are rounding: Crafter's rewards are multiples of 0.1."""
 
 
-@dataclass(frozen=True, slots=True)
-class Played:
-    """What advantages need to know of a trajectory."""
-
-    rewards_T: tuple[float, ...]
-    """What each decision earned, over all the steps that it took."""
-    steps_T: tuple[int, ...]
-    """The game's step at each decision; a decision without a step leaves the next at its own."""
-    is_terminal: bool
-    """It ended by death: nothing was to come. False: by a limit: what was to come is unknown."""
-
-    def __post_init__(self) -> None:
-        if not self.rewards_T or len(self.rewards_T) != len(self.steps_T):
-            raise ValueError(
-                f"{len(self.rewards_T)} rewards at {len(self.steps_T)} steps: give one reward for "
-                "each decision, of which there is one at least"
-            )
-        if any(later < earlier for earlier, later in pairwise(self.steps_T)):
-            raise ValueError(f"steps_T {self.steps_T} goes back")
-
-
-def grpo(group: Sequence[Played], gamma: float) -> list[Floats]:
+def grpo(group: Sequence[Credit], gamma: float) -> list[Floats]:
     """(R - mean) / std of the returns R, for every decision alike (arXiv 2402.03300).
 
     Undiscounted. The deviation is the population's, so two unequal trajectories get +1 and -1.
@@ -49,7 +28,7 @@ def grpo(group: Sequence[Played], gamma: float) -> list[Floats]:
     return _for_every_decision(_scaled(_above_mean(group)), group)
 
 
-def dr_grpo(group: Sequence[Played], gamma: float) -> list[Floats]:
+def dr_grpo(group: Sequence[Credit], gamma: float) -> list[Floats]:
     """R - mean of the returns R, for every decision alike (arXiv 2503.20783).
 
     Undiscounted and undivided: a group that differs much teaches much.
@@ -57,7 +36,7 @@ def dr_grpo(group: Sequence[Played], gamma: float) -> list[Floats]:
     return _for_every_decision(_without_rounding(_above_mean(group)), group)
 
 
-def turn(group: Sequence[Played], gamma: float) -> list[Floats]:
+def turn(group: Sequence[Credit], gamma: float) -> list[Floats]:
     """Each decision's return-to-go against the group's at the same step of the game, scaled.
 
     G_t = r_t + gamma^(steps to the next decision) G_t+1. The baseline at step s is the mean over
@@ -86,7 +65,7 @@ def turn(group: Sequence[Played], gamma: float) -> list[Floats]:
     return np.split(_scaled(np.concatenate(residuals)), ends[:-1])
 
 
-ADVANTAGES: Final[dict[str, Callable[[Sequence[Played], float], list[Floats]]]] = {
+ADVANTAGES: Final[dict[str, Callable[[Sequence[Credit], float], list[Floats]]]] = {
     "turn": turn,
     "grpo": grpo,
     "dr_grpo": dr_grpo,
@@ -100,7 +79,7 @@ def is_flat(advantages: Sequence[Floats]) -> bool:
     return not any(advantages_T.any() for advantages_T in advantages)
 
 
-def returns_to_go(played: Played, gamma: float) -> Floats:
+def returns_to_go(played: Credit, gamma: float) -> Floats:
     """[T] What came from each decision on, discounted per step of the game to that decision."""
     to_go_T = np.array(played.rewards_T, np.float64)
     for t in range(len(to_go_T) - 2, -1, -1):
@@ -109,7 +88,7 @@ def returns_to_go(played: Played, gamma: float) -> Floats:
 
 
 def _seen_from(
-    steps_T: npt.NDArray[np.int64], other: Played, other_S: Floats, gamma: float
+    steps_T: npt.NDArray[np.int64], other: Credit, other_S: Floats, gamma: float
 ) -> Floats:
     """[T] Another's return-to-go from each of these steps; NaN where it was cut off before."""
     first_T = np.searchsorted(other.steps_T, steps_T)
@@ -124,14 +103,14 @@ def _seen_from(
     return to_go_T
 
 
-def _above_mean(group: Sequence[Played]) -> Floats:
+def _above_mean(group: Sequence[Credit]) -> Floats:
     """[G] Each return less their mean."""
     returns_G = np.array([math.fsum(played.rewards_T) for played in group])
     above_G: Floats = returns_G - returns_G.mean()
     return above_G
 
 
-def _for_every_decision(values_G: Floats, group: Sequence[Played]) -> list[Floats]:
+def _for_every_decision(values_G: Floats, group: Sequence[Credit]) -> list[Floats]:
     lengths = [len(played.rewards_T) for played in group]
     return [np.full(n, value) for n, value in zip(lengths, values_G, strict=True)]
 
