@@ -12,12 +12,14 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from contextlib import AbstractContextManager
     from pathlib import Path
 
     from cluster.types import Trajectory
     from configs.curation import ExportConfig
+    from jobs.relabel import Relabeller
     from learners.curation.curate import Plan
-    from learners.curation.rows import Relabel, RowMaker
+    from learners.curation.rows import RowMaker
     from learners.sft_row import SftRow, SftSettings
 
 
@@ -89,9 +91,11 @@ def _export(
 
     tokens = _Tokens(student.model)
     refusals = Refusals()
-    with Spool(output) as spool:
-        curation = Curation(config, _row_maker(config, student, tokens), spool.add)
-        for episode, trajectory in _episodes(inputs, refusals):
+    with Spool(output) as spool, _relabeller(config, student) as relabeller:
+        maker = _row_maker(config, student, tokens, relabeller)
+        curation = Curation(config, maker, spool.add)
+        episodes = _episodes(inputs, refusals)
+        for episode, trajectory in relabeller.ahead(episodes) if relabeller else episodes:
             try:
                 curation.add(trajectory, episode)
             except TraceError as error:
@@ -113,7 +117,24 @@ def _episodes(inputs: "dict[str, Path]", refusals: Any) -> "Iterator[tuple[str, 
             yield f"{name}/{trajectory.spec.id}", trajectory
 
 
-def _row_maker(config: "ExportConfig", student: "SftSettings", tokens: "_Tokens") -> "RowMaker":
+def _relabeller(
+    config: "ExportConfig", student: "SftSettings"
+) -> "AbstractContextManager[Relabeller | None]":
+    from contextlib import nullcontext
+
+    if config.relabel is None:
+        return nullcontext()
+    from jobs.relabel import Relabeller
+
+    return Relabeller(student.prompt.max_actions)
+
+
+def _row_maker(
+    config: "ExportConfig",
+    student: "SftSettings",
+    tokens: "_Tokens",
+    relabeller: "Relabeller | None",
+) -> "RowMaker":
     from actors.replay import redraw
     from learners.curation.render import Renderer
     from learners.curation.rows import RowMaker
@@ -122,22 +143,8 @@ def _row_maker(config: "ExportConfig", student: "SftSettings", tokens: "_Tokens"
         renderer=Renderer(student, redraw, config.history_drop, config.seed),
         rules=config.rows,
         count_tokens=tokens.count,
-        relabel=_teacher(student.prompt.max_actions) if config.relabel == "teacher" else None,
+        relabel=None if relabeller is None else relabeller.answers,
     )
-
-
-def _teacher(max_actions: int) -> "Relabel":
-    """What the scripted teacher, watching, would have done at each decision."""
-    from actors.policies.vllm import sampling_seed
-    from actors.teacher.teacher import Teacher
-    from learners.curation.rows import Answer
-
-    def answers(trajectory: "Trajectory") -> list[Answer]:
-        teacher = Teacher(max_actions, seed=sampling_seed(trajectory.spec, 0))
-        decisions = [teacher.decide(turn.observation) for turn in trajectory.turns]
-        return [Answer(d.actions[:max_actions], d.rationale) for d in decisions]
-
-    return answers
 
 
 class _Tokens:
