@@ -118,6 +118,7 @@ def test_it_leaves_no_litter(whole: "tuple[Path, str]") -> None:
         "adapter",
         "checkpoints",
         "config.toml",
+        "curves.png",
         "inputs.json",
         "metrics.jsonl",
         "summary.json",
