@@ -1,7 +1,8 @@
-"""Play a list of episodes on the cluster: workers, ledger and writer, started and cleared away."""
+"""Play on the cluster: workers, ledger and writer, started and cleared away."""
 
 import uuid
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -11,10 +12,14 @@ from ray.exceptions import RayError, RayTaskError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from actors.worker import RolloutWorker, WorkerSetup
+from cluster.batches import GroupSetup
 from cluster.errors import RunError
 from cluster.ledger_actor import LedgerActor, LedgerSetup, Progress
 from cluster.remote import own_cause, root_cause, wait_until_ready
 from cluster.trace_writer import TraceWriter
+from cluster.training_account import Judge
+from cluster.training_ledger import ReadSnapshot, TrainingLedger
+from cluster.training_types import TrainingProgress, TrainingSetup
 from cluster.types import EpisodeSpec
 from configs.jobs import ClusterConfig
 
@@ -34,24 +39,73 @@ class Rollout:
     cluster: ClusterConfig
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Training:
+    """What a training run wants of its play."""
+
+    groups: GroupSetup
+    judge: Judge
+    """Must be picklable, as `read_snapshot` must."""
+    read_snapshot: ReadSnapshot
+    evaluation_seeds: tuple[int, ...] = ()
+
+
 def roll_out(rollout: Rollout) -> Iterator[Progress]:
     """Play everything; yields news about twice a second, the last one settled.
 
     Raises:
         PickaxeError: the run can't go on; what was written stays, and can be continued.
     """
+    with _crew(rollout) as (workers, writer, actors):
+        ledger = _ledger(rollout, workers, writer)
+        actors.append(ledger)
+        wait_until_ready(workers, "rollout worker", rollout.cluster.start_timeout_s)
+        yield from _watch(ledger)
+
+
+@contextmanager
+def training(rollout: Rollout, what: Training) -> Iterator[Any]:
+    """The handle of a `TrainingLedger` whose workers are ready; its `run` is the caller's to call.
+
+    `rollout` lists no episodes: the ledger decides which are played.
+
+    Raises:
+        RunError: a worker did not start.
+    """
+    with _crew(rollout) as (workers, writer, actors):
+        ledger = _training_ledger(rollout, what, workers, writer)
+        actors.append(ledger)
+        wait_until_ready(workers, "rollout worker", rollout.cluster.start_timeout_s)
+        yield ledger
+
+
+def watch_training(ledger: Any) -> Iterator[TrainingProgress]:
+    """Have a training run's play done; yields news about twice a second.
+
+    Raises:
+        PickaxeError: the run can't go on; what was committed stays, and can be continued.
+    """
+    served: int | None = None
+    for progress in _watch(ledger):
+        if progress.version is None and served is not None:
+            # It was killed together with all the workers that could have told it.
+            ledger.serve.remote(served)
+        served = progress.version or served
+        yield progress
+
+
+@contextmanager
+def _crew(rollout: Rollout) -> Iterator[tuple[list[Any], Any, list[Any]]]:
+    """Workers, the writer, and a list of all actors that are to be gone at the end."""
     actors: list[Any] = []
     try:
         workers = [_worker(rollout, index) for index in range(rollout.cluster.num_workers)]
         actors += workers
         writer = _writer(rollout)
         actors.append(writer)
-        ledger = _ledger(rollout, workers, writer)
-        actors.append(ledger)
-        wait_until_ready(workers, "rollout worker", rollout.cluster.start_timeout_s)
-        yield from _watch(ledger)
+        yield workers, writer, actors
     finally:
-        for actor in actors:
+        for actor in reversed(actors):
             ray.kill(actor)
 
 
@@ -70,18 +124,21 @@ def _worker(rollout: Rollout, index: int) -> Any:
 
 
 def _writer(rollout: Rollout) -> Any:
-    """On this process's node, where the run's folder surely is."""
-    here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
     return (
         ray.remote(TraceWriter)
         .options(
             name=f"{rollout.name}/trace-writer",
             num_cpus=0,
             max_restarts=rollout.cluster.max_restarts,
-            scheduling_strategy=here,
+            scheduling_strategy=_here(),
         )
         .remote(rollout.traces)
     )
+
+
+def _here() -> NodeAffinitySchedulingStrategy:
+    """On this process's node, where the run's folder surely is."""
+    return NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
 
 
 def _ledger(rollout: Rollout, workers: Sequence[Any], writer: Any) -> Any:
@@ -101,12 +158,36 @@ def _ledger(rollout: Rollout, workers: Sequence[Any], writer: Any) -> Any:
     )
 
 
-def _watch(ledger: Any) -> Iterator[Progress]:
+def _training_ledger(rollout: Rollout, what: Training, workers: Sequence[Any], writer: Any) -> Any:
+    cluster = rollout.cluster
+    setup = TrainingSetup(
+        groups=what.groups,
+        evaluation_seeds=what.evaluation_seeds,
+        turn_version=rollout.setup.turn_version,
+        traces=rollout.traces,
+        episodes_per_worker=cluster.episodes_per_worker,
+        timeout_s=cluster.stall_timeout_s,
+        max_attempts=cluster.max_attempts,
+    )
+    return (
+        ray.remote(TrainingLedger)
+        .options(
+            name=f"{rollout.name}/ledger",
+            num_cpus=0,
+            max_restarts=cluster.max_restarts,
+            max_task_retries=-1,
+            scheduling_strategy=_here(),
+        )
+        .remote(setup, what.judge, what.read_snapshot, workers, writer)
+    )
+
+
+def _watch(ledger: Any) -> Iterator[Any]:
     running = ledger.run.remote()
     while True:
         ended, _ = ray.wait([running], timeout=_TICK_S)
         try:
-            progress: Progress = ray.get(ledger.progress.remote())
+            progress = ray.get(ledger.progress.remote())
             if ended:
                 ray.get(running)
         except RayTaskError as error:

@@ -1,10 +1,11 @@
 """The Ray actor that plays: many episodes at once on one event loop."""
 
+import asyncio
 import contextlib
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 import ray
 from ray.util.metrics import Counter, Gauge
@@ -13,6 +14,8 @@ from actors.episode import Table, World, play
 from actors.game import Game
 from actors.players import AnyPlayer, policies_of
 from actors.router import Router
+from actors.turn_versions import TurnVersions
+from cluster.credit import Played, credit_of
 from cluster.errors import RunError
 from cluster.types import EpisodeSpec, Summary, Trajectory
 from configs.play import EnvConfig
@@ -24,6 +27,7 @@ class WorkerSetup:
 
     player: AnyPlayer
     version: int
+    """Played with where a call of `play` names none."""
     env: EnvConfig
     table: Table
     replicas: tuple[str, ...] = ()
@@ -35,6 +39,8 @@ class WorkerSetup:
     secret: tuple[str, str] | None = field(default=None, repr=False)
     """Name and value of the environment variable that holds an endpoint's key."""
     make_world: Callable[[EnvConfig, int], World] = Game
+    turn_version: Literal["pinned", "newest"] = "pinned"
+    """Which version takes an episode's decisions: the one that it began with, or the newest."""
 
 
 class RolloutWorker:
@@ -47,33 +53,64 @@ class RolloutWorker:
             os.environ.__setitem__(*setup.secret)
         router = Router(_found(setup.replicas), setup.index, setup.patience_s)
         self._make_policy = policies_of(
-            setup.player, setup.table.prompt.max_actions, setup.num_workers, router, setup.version
+            setup.player, setup.table.prompt.max_actions, setup.num_workers, router
         )
+        self._versions = TurnVersions(setup.turn_version)
         self._turns: dict[str, int] = {}
+        self._plays: set[asyncio.Task[Trajectory]] = set()
         self._count = _Counters(setup.table.player)
 
-    async def play(self, spec: EpisodeSpec) -> tuple[Summary, Trajectory]:
+    async def play(
+        self, spec: EpisodeSpec, version: int | None = None, is_pinned: bool = False
+    ) -> tuple[Played, Trajectory]:
         """Play one episode; call with `num_returns=2`, so that the caller owns both.
+
+        Args:
+            spec: which.
+            version: of the policy; none: the setup's.
+            is_pinned: every turn with this version, whatever `turn_version` says.
 
         Raises:
             FatalPolicyError: the policy will not answer again.
         """
-        setup = self._setup
+        first = self._setup.version if version is None else version
+        self._versions.hear(version)
+        task = asyncio.create_task(self._play(spec, self._versions.of_turns(first, is_pinned)))
+        self._plays.add(task)
         self._count.playing(+1)
         try:
-            trajectory = await play(
-                spec,
-                lambda seed: setup.make_world(setup.env, seed),
-                self._make_policy(spec),
-                setup.table,
-                lambda turn: self._turns.update({spec.id: turn.index + 1}),
-            )
+            trajectory = await task
         finally:
+            self._plays.discard(task)
             self._turns.pop(spec.id, None)
             self._count.playing(-1)
         summary = trajectory.summary()
         self._count.played(summary)
-        return summary, trajectory
+        return Played(summary, credit_of(trajectory)), trajectory
+
+    async def _play(self, spec: EpisodeSpec, version: Callable[[], int]) -> Trajectory:
+        setup = self._setup
+        return await play(
+            spec,
+            lambda seed: setup.make_world(setup.env, seed),
+            self._make_policy(spec, version),
+            setup.table,
+            lambda turn: self._turns.update({spec.id: turn.index + 1}),
+        )
+
+    async def serve(self, version: int) -> None:
+        """There is a new version; with `turn_version` newest, turns from now on are its own."""
+        self._versions.hear(version)
+
+    async def take_over(self) -> int | None:
+        """Give up what is being played for a ledger that is no more.
+
+        Returns:
+            The highest version heard of; None where none was ever named.
+        """
+        for task in self._plays:
+            task.cancel()
+        return self._versions.newest
 
     async def turns(self) -> dict[str, int]:
         """Decisions taken so far, by id of the episodes under way."""

@@ -19,6 +19,9 @@ class TraceWriter:
         self._lock = take(folder)
         sweep(folder)
 
+    def ready(self) -> None:
+        """Return once all that was asked before is written."""
+
     def write(self, name: str, *trajectories: Trajectory) -> None:
         """Commit one part. Writing a name again replaces it by itself.
 

@@ -119,6 +119,16 @@ def read_trajectories(
             yield trajectory
 
 
+def read_part(folder: Path, name: str) -> list[Trajectory]:
+    """The episodes of the part that was written as `name`; none where there is no such part.
+
+    Raises:
+        TraceError: it can't be read.
+    """
+    path = folder / "episodes" / f"part-{name}.parquet"
+    return [_read(where) for where in _part(path)] if path.exists() else []
+
+
 def sweep(folder: Path) -> list[Path]:
     """Remove what a killed writer left behind; returns what was removed.
 

@@ -82,13 +82,10 @@ class LoraConfig(Section):
         return self
 
 
-class LearnerClusterConfig(Section):
-    """Where a learner runs and how its workers are sized. It never changes what is learned, save
-    for the order in which floats are added."""
+class LearnerWorkersConfig(Section):
+    """How a learner's workers are sized. It never changes what is learned, save for the order in
+    which floats are added."""
 
-    address: str = "auto"
-    """Ray's address; auto: RAY_ADDRESS, else a cluster running on this machine, else a Ray of
-    our own; local: always a Ray of our own."""
     num_workers: PositiveInt = 1
     """Learners; each takes its share of every batch."""
     device: Literal["cpu", "gpu"] = "cpu"
@@ -103,3 +100,11 @@ class LearnerClusterConfig(Section):
     """Times that the workers may be restarted, from the last checkpoint, before the run fails."""
     start_timeout_s: PositiveFloat = 300.0
     """For the workers to start."""
+
+
+class LearnerClusterConfig(LearnerWorkersConfig):
+    """Where a learner runs, and on which workers."""
+
+    address: str = "auto"
+    """Ray's address; auto: RAY_ADDRESS, else a cluster running on this machine, else a Ray of
+    our own; local: always a Ray of our own."""

@@ -52,11 +52,12 @@ def _train(config: "SftConfig", folder: "RunFolder") -> None:
     from jobs.sft_check import prepare
     from learners.checkpoints import Checkpoints
     from learners.sft import CHECKPOINTS
+    from learners.sft_progress import Progress
 
     print(f"reading {config.data} ...", flush=True)
     prepared = prepare(config, folder.path)
     _show(prepared)
-    checkpoints = Checkpoints(folder.path / CHECKPOINTS)
+    checkpoints = Checkpoints(folder.path / CHECKPOINTS, Progress)
     progress = checkpoints.last()
     if not progress.is_over(config, prepared.num_steps):
         _run(prepared, config.cluster, progress.step)
@@ -106,13 +107,14 @@ def _finish(config: "SftConfig", folder: "RunFolder", progress: "Progress") -> N
     from learners.checkpoints import ADAPTER, Checkpoints, put_adapter
     from learners.curves import SFT, draw_curves
     from learners.sft import CHECKPOINTS
+    from learners.sft_progress import Progress
 
     best = progress.best
     step = progress.step if config.checkpoint.final == "last" or best is None else best.step
     if not step:
         raise RunError("training ended without a checkpoint")
     target = folder.path / ADAPTER
-    put_adapter(Checkpoints(folder.path / CHECKPOINTS).path(step) / ADAPTER, target)
+    put_adapter(Checkpoints(folder.path / CHECKPOINTS, Progress).path(step) / ADAPTER, target)
     files = read_adapter(target)
     check_adapter(files, ServingLora(max_rank=config.lora.r, tower=config.lora.tower))
     draw_curves(folder.path, SFT)

@@ -23,6 +23,7 @@ from learners.sft_examples import (
     measure_rows,
     open_data,
 )
+from learners.sft_progress import Progress
 from learners.sft_worker import SftTask
 
 _PEFT_PREFIX = "base_model.model."
@@ -100,7 +101,7 @@ def _check_inputs(config: SftConfig) -> None:
     if config.adapter is not None:
         inputs["adapter"] = fingerprint(list(Path(config.adapter).glob("adapter_*")))
     folder = Path(config.output)
-    check_inputs(folder, inputs, bool(Checkpoints(folder / CHECKPOINTS).steps()))
+    check_inputs(folder, inputs, bool(Checkpoints(folder / CHECKPOINTS, Progress).steps()))
 
 
 def _extents(config: SftConfig) -> tuple[Extent, Extent | None]:

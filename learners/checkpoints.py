@@ -3,33 +3,54 @@
 checkpoints/step_000200/adapter/        as PEFT, transformers and vLLM load it
                        /state.pt        the optimizer
                        /progress.json   counters, and every measurement so far
+                       /...             what else a run needs to go on
 """
 
+import json
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Generic, Protocol, Self, TypeVar
 
 import torch
+import torch.distributed as dist
 
 from cluster.errors import RunError
 from cluster.files import flush, replacing, wait_for_lock
 from learners.lora import load_adapter, save_adapter
-from learners.sft_progress import Progress, read_progress, write_progress
 
 ADAPTER: Final = "adapter"
 _STATE: Final = "state.pt"
+_PROGRESS: Final = "progress.json"
 _PREFIX: Final = "step_"
 _LOCK_TIMEOUT_S: Final = 120.0
 
 
-class Checkpoints:
+class Counted(Protocol):
+    """How far a run is: a dataclass of defaults for a run of which nothing is done."""
+
+    @property
+    def step(self) -> int: ...
+
+    @classmethod
+    def of(cls, told: Mapping[str, Any]) -> Self:
+        """From the JSON that `dataclasses.asdict` makes."""
+        ...
+
+
+Counters = TypeVar("Counters", bound=Counted)
+
+
+class Checkpoints(Generic[Counters]):
     """A folder of checkpoints. One process writes, any may read."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, kind: type[Counters]) -> None:
+        """`kind` of progress is what each checkpoint tells of its run."""
         self._folder = folder
+        self._kind = kind
 
     @contextmanager
     def held(self) -> Iterator[None]:
@@ -55,23 +76,40 @@ class Checkpoints:
         numbers = [name.removeprefix(_PREFIX) for name in names]
         return sorted(int(number) for number in numbers if number.isdecimal())
 
-    def last(self) -> Progress:
+    def last(self) -> Counters:
         """How far the run is; nothing done where there is no checkpoint.
 
         Raises:
             RunError: the last checkpoint is damaged.
         """
         steps = self.steps()
-        return read_progress(self.path(steps[-1])) if steps else Progress()
+        if not steps:
+            return self._kind()
+        folder = self.path(steps[-1])
+        try:
+            return self._kind.of(json.loads((folder / _PROGRESS).read_text("utf-8")))
+        except (OSError, ValueError, TypeError, KeyError) as error:
+            raise _damaged(folder, error) from None
 
-    def save(self, model: Any, optimizer: torch.optim.Optimizer, progress: Progress) -> None:
-        """Add a checkpoint of `progress.step`; once it has its name, it is on the disk."""
+    def save(
+        self,
+        model: Any,
+        optimizer: torch.optim.Optimizer,
+        progress: Counters,
+        texts: Mapping[str, str] | None = None,
+    ) -> None:
+        """Add a checkpoint of `progress.step`; once it has its name, it is on the disk.
+
+        `texts` are more files of it, name -> content.
+        """
         beside = self._folder / f".{self.path(progress.step).name}.tmp"
         shutil.rmtree(beside, ignore_errors=True)
         beside.mkdir(parents=True)
         save_adapter(model, beside / ADAPTER)
         torch.save(optimizer.state_dict(), beside / _STATE)
         write_progress(beside, progress)
+        for name, text in (texts or {}).items():
+            (beside / name).write_text(text, encoding="utf-8")
         for path in [*beside.rglob("*"), beside]:
             flush(path)
         os.replace(beside, self.path(progress.step))
@@ -89,18 +127,55 @@ class Checkpoints:
             state = torch.load(self.path(step) / _STATE, map_location="cpu", weights_only=True)
             optimizer.load_state_dict(state)
         except Exception as error:  # what torn bytes make of the unpickler is anything
-            raise RunError(
-                f"checkpoint {self.path(step)} is damaged ({error}): remove it to go on from the "
-                "one before"
-            ) from None
+            raise _damaged(self.path(step), error) from None
 
-    def prune(self, keep: int, best: int | None) -> None:
-        """Remove all but the last `keep` and the best, and what a killed process left half done."""
+    def restore(self, model: Any, optimizer: torch.optim.Optimizer, device: str) -> Counters:
+        """`load` the last checkpoint, if there is one: on every rank what rank 0 sees last.
+
+        Raises:
+            RunError: as `load`, or this rank sees another.
+            UserError: as `load`.
+        """
+        progress = self.last()
+        if dist.is_initialized():
+            step = torch.tensor([progress.step], device=device)
+            dist.broadcast(step, 0)
+            if int(step) != progress.step:
+                raise RunError(
+                    f"rank {dist.get_rank()} sees checkpoint {progress.step} where rank 0 sees "
+                    f"{int(step)}: is {self._folder} on storage that every node shares?"
+                )
+        if self.steps():
+            self.load(progress.step, model, optimizer)
+        return progress
+
+    def amend(self, progress: Counters) -> None:
+        """Let the checkpoint of `progress.step` tell this, and still be whole at any moment."""
+        with replacing(self.path(progress.step) / _PROGRESS) as beside:
+            beside.write_text(_as_json(progress), encoding="utf-8")
+            flush(beside)
+
+    def prune(self, keep: int, others: Collection[int]) -> None:
+        """Remove all but the last `keep` and `others`, and what a killed process left half done."""
         for step in self.steps()[:-keep]:
-            if step != best:
+            if step not in others:
                 shutil.rmtree(self.path(step))
         for path in self._folder.glob(".*.tmp"):
             shutil.rmtree(path, ignore_errors=True)
+
+
+def write_progress(folder: Path, progress: Any) -> None:
+    (folder / _PROGRESS).write_text(_as_json(progress), encoding="utf-8")
+
+
+def _as_json(progress: Any) -> str:
+    return json.dumps(asdict(progress), indent=2) + "\n"
+
+
+def _damaged(folder: Path, error: Exception) -> RunError:
+    return RunError(
+        f"checkpoint {folder} is damaged ({error}): remove it to go on from the one before"
+    )
 
 
 def put_adapter(source: Path, target: Path) -> None:

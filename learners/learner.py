@@ -9,11 +9,13 @@ from typing import Any
 
 import torch
 
+from configs.learning import LoraConfig, OptimConfig
 from configs.sft import SftConfig
 from learners.batch import Batch, collate
 from learners.example import Example
 from learners.language import Language
 from learners.lora import add_lora, load_adapter
+from learners.low_rank import speed_up
 from learners.optimizer import build_optimizer
 from learners.step import Measured, StepResult, measure, take_step
 
@@ -53,11 +55,42 @@ class Learner:
         return torch.cuda.max_memory_allocated() / 2**30
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Recipe:
+    """What of a run's settings makes its learner."""
+
+    name: str
+    """The model's, as the settings give it."""
+    adapter: str | None
+    """Folder of the adapter to start from; None starts anew."""
+    lora: LoraConfig
+    optim: OptimConfig
+    dtype: str
+    """The base model's weights and the arithmetic."""
+    gradient_checkpointing: bool
+    seed: int
+    """Of new matrices."""
+
+
 def build_learner(config: SftConfig, model: str, device: str) -> Learner:
+    """The learner of a fine-tuning run. Arguments and failures as those of `build`."""
+    recipe = Recipe(
+        name=config.model,
+        adapter=config.adapter,
+        lora=config.lora,
+        optim=config.optim,
+        dtype=config.dtype,
+        gradient_checkpointing=config.cluster.gradient_checkpointing,
+        seed=config.seed,
+    )
+    return build(recipe, model, device)
+
+
+def build(recipe: Recipe, model: str, device: str) -> Learner:
     """Load a model and put an adapter on it, new or the one to start from.
 
     Args:
-        config: everything but where the model is.
+        recipe: everything but where the model is.
         model: folder on this machine, or a hub's name.
         device: "cpu" or "cuda".
 
@@ -66,20 +99,21 @@ def build_learner(config: SftConfig, model: str, device: str) -> Learner:
     """
     transformers: Any = import_module("transformers")  # only half typed
     bare = transformers.AutoModelForImageTextToText.from_pretrained(
-        model, dtype=getattr(torch, config.dtype)
+        model, dtype=getattr(torch, recipe.dtype)
     )
-    if config.cluster.gradient_checkpointing:
+    if recipe.gradient_checkpointing:
         bare.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
-    adapted = add_lora(bare, config.lora, config.seed, neutral_name(config.model))
-    if config.adapter is not None:
-        load_adapter(adapted, Path(config.adapter))
+    adapted = add_lora(bare, recipe.lora, recipe.seed, neutral_name(recipe.name))
+    if recipe.adapter is not None:
+        load_adapter(adapted, Path(recipe.adapter))
     adapted.to(device).train()
+    speed_up(adapted)
     return Learner(
         model=adapted,
-        optimizer=build_optimizer(adapted, config.optim),
+        optimizer=build_optimizer(adapted, recipe.optim),
         language=Language(model),
         device=device,
-        is_bfloat16=config.dtype == "bfloat16",
+        is_bfloat16=recipe.dtype == "bfloat16",
     )
 
 

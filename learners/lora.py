@@ -123,8 +123,11 @@ def add_lora(model: Any, lora: LoraConfig, seed: int, name: str) -> Any:
 
 
 def save_adapter(model: Any, folder: Path) -> None:
-    """Write the two files that PEFT, transformers and vLLM load; the folder is made."""
-    model.save_pretrained(folder, save_embedding_layers=False)
+    """Write the two files that PEFT, transformers and vLLM load; the folder is made.
+
+    Of the adapter in training alone, also where the model has another beside it.
+    """
+    model.save_pretrained(folder, save_embedding_layers=False, selected_adapters=["default"])
     (folder / "README.md").unlink(missing_ok=True)
 
 

@@ -17,7 +17,6 @@ from typing import Final
 
 import numpy as np
 import torch
-import torch.distributed as dist
 
 from cluster.errors import RunError
 from configs.sft import SftConfig
@@ -74,7 +73,7 @@ class FineTuning:
         weights_N = balanced_weights(train.rows.actions(), config.balance)
         self._plan = BatchPlan(len(train.rows), config.batch_size, config.seed, weights_N)
         self._folder = Path(config.output)
-        self._checkpoints = Checkpoints(self._folder / CHECKPOINTS)
+        self._checkpoints = Checkpoints(self._folder / CHECKPOINTS, Progress)
         self._results: list[StepResult] = []
         self._spent_s = 0.0
 
@@ -87,7 +86,8 @@ class FineTuning:
             UserError: the last checkpoint is of another model.
         """
         with self._log() as log:
-            progress = self._restore()
+            learner = self._learner
+            progress = self._checkpoints.restore(learner.model, learner.optimizer, learner.device)
             while not progress.is_over(self._config, self._num_steps):
                 progress = self._advance(progress, log)
         return progress
@@ -104,21 +104,6 @@ class FineTuning:
                 yield log
             finally:
                 log.close()
-
-    def _restore(self) -> Progress:
-        """Every rank takes up the checkpoint that rank 0 sees last."""
-        progress = self._checkpoints.last()
-        if dist.is_initialized():
-            step = torch.tensor([progress.step], device=self._learner.device)
-            dist.broadcast(step, 0)
-            if int(step) != progress.step:
-                raise RunError(
-                    f"rank {self._rank.number} sees checkpoint {progress.step} where rank 0 sees "
-                    f"{int(step)}: is {self._folder} on storage that every node shares?"
-                )
-        if progress.step:
-            self._checkpoints.load(progress.step, self._learner.model, self._learner.optimizer)
-        return progress
 
     def _advance(self, progress: Progress, log: MetricsLog | None) -> Progress:
         """One step, and what is due after it."""
@@ -211,4 +196,4 @@ class FineTuning:
         progress = replace(progress, peak_memory_gib=peak_gib)
         self._checkpoints.save(self._learner.model, self._learner.optimizer, progress)
         best = progress.best
-        self._checkpoints.prune(self._config.checkpoint.keep, best.step if best else None)
+        self._checkpoints.prune(self._config.checkpoint.keep, {best.step} if best else ())

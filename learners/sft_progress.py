@@ -1,14 +1,10 @@
 """How far a fine-tuning run is, as each checkpoint tells it. Pure."""
 
-import json
-from dataclasses import asdict, dataclass, replace
-from pathlib import Path
-from typing import Final
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
 
-from cluster.errors import RunError
 from configs.sft import SftConfig
-
-_FILE: Final = "progress.json"
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +38,12 @@ class Progress:
     """Of one worker: of its GPU, else of its process."""
     evaluations: tuple[Evaluation, ...] = ()
 
+    @classmethod
+    def of(cls, told: Mapping[str, Any]) -> "Progress":
+        """From a checkpoint's JSON."""
+        evaluations = tuple(Evaluation(**evaluation) for evaluation in told["evaluations"])
+        return cls(**{**told, "evaluations": evaluations})
+
     @property
     def best(self) -> Evaluation | None:
         """The measurement of the lowest loss, the first of equals."""
@@ -64,23 +66,3 @@ class Progress:
 
     def is_over(self, config: SftConfig, num_steps: int) -> bool:
         return self.step >= num_steps or self.has_stopped_early(config)
-
-
-def write_progress(folder: Path, progress: Progress) -> None:
-    (folder / _FILE).write_text(json.dumps(asdict(progress), indent=2) + "\n", encoding="utf-8")
-
-
-def read_progress(folder: Path) -> Progress:
-    """What a checkpoint's folder tells.
-
-    Raises:
-        RunError: it is damaged.
-    """
-    try:
-        told = json.loads((folder / _FILE).read_text(encoding="utf-8"))
-        evaluations = tuple(Evaluation(**evaluation) for evaluation in told.pop("evaluations"))
-        return Progress(**told, evaluations=evaluations)
-    except (OSError, ValueError, TypeError, KeyError) as error:
-        raise RunError(
-            f"checkpoint {folder} is damaged ({error}): remove it to go on from the one before"
-        ) from None

@@ -68,22 +68,64 @@ def take_step(
     sums = torch.zeros(3, dtype=torch.float64)
     for batch in batches:
         sums += _add_gradients(model, batch, is_bfloat16)
-    trained = [weight for weight in model.parameters() if weight.requires_grad]
-    if dist.is_initialized():
-        _sum_over_ranks(trained, sums)
+    trained = trained_weights(model)
+    sum_over_ranks(trained, sums)
     loss_sum, num_correct, num_labels = sums.tolist()
     if not num_labels:
         raise ValueError("a batch without a single label: there is nothing to learn from")
     for weight in trained:
         if weight.grad is not None:
             weight.grad /= num_labels
+    loss = loss_sum / num_labels
+    norm = clip_and_step(optimizer, trained, max_grad_norm, loss)
+    return StepResult(loss, num_correct / num_labels, norm, int(num_labels))
+
+
+def trained_weights(model: Any) -> list[torch.nn.Parameter]:
+    return [weight for weight in model.parameters() if weight.requires_grad]
+
+
+def sum_over_ranks(trained: Sequence[torch.nn.Parameter], sums: torch.Tensor) -> None:
+    """Add up gradients and `sums`, which is on the CPU, over all ranks, where there are several.
+
+    One message for all gradients; a rank without examples adds zeros.
+    """
+    if not dist.is_initialized():
+        return
+    gradients = [torch.zeros_like(w) if w.grad is None else w.grad for w in trained]
+    flat = torch.cat([gradient.flatten() for gradient in gradients])
+    dist.all_reduce(flat)
+    sum_counts(sums, flat.device)
+    parts = torch.split(flat, [weight.numel() for weight in trained])
+    for weight, part in zip(trained, parts, strict=True):
+        weight.grad = part.view_as(weight)
+
+
+def sum_counts(sums: torch.Tensor, device: torch.device) -> None:
+    """Add up `sums`, which is on the CPU, over all ranks, where there are several."""
+    if not dist.is_initialized():
+        return
+    counted = sums.to(device)  # NCCL adds up on the device alone
+    dist.all_reduce(counted)
+    sums.copy_(counted)
+
+
+def clip_and_step(
+    optimizer: torch.optim.Optimizer,
+    trained: Sequence[torch.nn.Parameter],
+    max_grad_norm: float,
+    loss: float,
+) -> float:
+    """Move along the gradient that is there; returns its length before clipping.
+
+    Raises:
+        FloatingPointError: the gradient is not finite; nothing was changed.
+    """
     norm = float(torch.nn.utils.clip_grad_norm_(trained, max_grad_norm))
     if not math.isfinite(norm):
-        raise FloatingPointError(
-            f"gradient norm {norm}, loss {loss_sum / num_labels}: lower optim.learning_rate"
-        )
+        raise FloatingPointError(f"gradient norm {norm}, loss {loss}: lower optim.learning_rate")
     optimizer.step()
-    return StepResult(loss_sum / num_labels, num_correct / num_labels, norm, int(num_labels))
+    return norm
 
 
 def mean_of(results: Sequence[StepResult]) -> dict[str, float]:
@@ -101,14 +143,13 @@ def measure(model: Any, batches: Iterable[Batch], is_bfloat16: bool = False) -> 
     """Loss and accuracy without learning; over all ranks' batches."""
     sums = torch.zeros(5, dtype=torch.float64)
     for batch in batches:
-        with _arithmetic(batch, is_bfloat16):
+        with arithmetic(batch, is_bfloat16):
             logits_TV, labels_T = label_logits(model, batch)
         sums[:3] += _sums(logits_TV, labels_T)[1]
         counts = (batch.labels_BL != NO_LABEL).sum(1).tolist()
         rows = torch.split(logits_TV.argmax(-1) == labels_T, counts)
         sums[3:] += torch.tensor([sum(bool(row.all()) for row in rows), len(rows)])
-    if dist.is_initialized():
-        _sum_counts(sums, next(model.parameters()).device)
+    sum_counts(sums, next(model.parameters()).device)
     loss_sum, num_correct, num_labels, num_rows_correct, num_rows = sums.tolist()
     if not num_labels:
         raise ValueError("not a single label to measure on")
@@ -116,14 +157,15 @@ def measure(model: Any, batches: Iterable[Batch], is_bfloat16: bool = False) -> 
 
 
 def _add_gradients(model: Any, batch: Batch, is_bfloat16: bool) -> torch.Tensor:
-    with _arithmetic(batch, is_bfloat16):
+    with arithmetic(batch, is_bfloat16):
         logits_TV, labels_T = label_logits(model, batch)
     loss, sums = _sums(logits_TV, labels_T)
     loss.backward()  # type: ignore[no-untyped-call]
     return sums
 
 
-def _arithmetic(batch: Batch, is_bfloat16: bool) -> AbstractContextManager[Any]:
+def arithmetic(batch: Batch, is_bfloat16: bool) -> AbstractContextManager[Any]:
+    """To run a model on a batch in, as `take_step` does."""
     if not is_bfloat16:
         return nullcontext()
     return torch.autocast(batch.ids_BL.device.type, torch.bfloat16)
@@ -135,21 +177,3 @@ def _sums(logits_TV: torch.Tensor, labels_T: torch.Tensor) -> tuple[torch.Tensor
     num_right = (logits_TV.argmax(-1) == labels_T).sum()
     counted = [float(loss.detach()), float(num_right), float(len(labels_T))]
     return loss, torch.tensor(counted, dtype=torch.float64)
-
-
-def _sum_over_ranks(trained: list[torch.nn.Parameter], sums: torch.Tensor) -> None:
-    """One message for all gradients; a rank without examples adds zeros."""
-    gradients = [torch.zeros_like(w) if w.grad is None else w.grad for w in trained]
-    flat = torch.cat([gradient.flatten() for gradient in gradients])
-    dist.all_reduce(flat)
-    _sum_counts(sums, flat.device)
-    parts = torch.split(flat, [weight.numel() for weight in trained])
-    for weight, part in zip(trained, parts, strict=True):
-        weight.grad = part.view_as(weight)
-
-
-def _sum_counts(sums: torch.Tensor, device: torch.device) -> None:
-    """NCCL adds up on the device alone."""
-    counted = sums.to(device)
-    dist.all_reduce(counted)
-    sums.copy_(counted)

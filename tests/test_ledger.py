@@ -86,6 +86,76 @@ def test_a_lost_result_is_played_again() -> None:
     assert ledger.counts()["pending"] == 1
 
 
+def test_more_episodes_can_be_asked_for_at_any_time() -> None:
+    ledger = Ledger(SPECS[:1], max_attempts=1)
+    attempt = started(ledger)
+    ledger.result(attempt)
+    ledger.durable([attempt.spec])
+    ledger.ask(SPECS[1:3])
+    assert ledger.counts()["pending"] == 2
+    assert not ledger.is_settled
+    assert [started(ledger).spec, started(ledger).spec] == list(SPECS[1:3])
+
+
+def test_an_episode_is_asked_for_once() -> None:
+    ledger = Ledger(SPECS[:1], max_attempts=1)
+    with pytest.raises(ValueError, match="asked for before"):
+        ledger.ask(SPECS[:1])
+
+
+def test_what_is_asked_for_first_goes_before_all_that_wait() -> None:
+    ledger = Ledger(SPECS[:2], max_attempts=1)
+    ledger.ask(SPECS[2:4], first=True)
+    assert [started(ledger).spec for _ in range(3)] == [SPECS[2], SPECS[3], SPECS[0]]
+
+
+def test_what_is_forgotten_is_not_started() -> None:
+    ledger = Ledger(SPECS[:2], max_attempts=1)
+    ledger.forget(SPECS[:1])
+    assert started(ledger).spec == SPECS[1]
+    assert sum(ledger.counts().values()) == 1
+
+
+def test_what_is_forgotten_under_way_may_come_in_once() -> None:
+    ledger = Ledger(SPECS[:1], max_attempts=3, timeout_s=10.0)
+    slow = started(ledger, worker=0, now=0.0)
+    ledger.expire(now=10.0)
+    quick = started(ledger, worker=1, now=11.0)
+    ledger.forget(SPECS[:1])
+    assert ledger.result(quick)
+    assert not ledger.result(slow)
+    assert sum(ledger.counts().values()) == 0
+
+
+def test_what_is_forgotten_is_not_tried_again_when_it_is_lost() -> None:
+    ledger = Ledger(SPECS[:1], max_attempts=3)
+    attempt = started(ledger)
+    ledger.forget(SPECS[:1])
+    ledger.lost(attempt, "its worker died")
+    assert ledger.start(worker=1, now=0.0) is None
+
+
+def test_what_is_forgotten_can_be_asked_for_again() -> None:
+    ledger = Ledger(SPECS[:1], max_attempts=3, timeout_s=10.0)
+    slow = started(ledger, worker=0, now=0.0)
+    ledger.expire(now=10.0)
+    ledger.result(started(ledger, worker=1, now=11.0))
+    ledger.forget(SPECS[:1])
+    ledger.ask(SPECS[:1])
+    assert ledger.start(worker=0, now=12.0) is None  # that one still plays it
+    again = started(ledger, worker=1, now=12.0)
+    assert ledger.result(slow)
+    assert not ledger.result(again)
+
+
+def test_dropped_episodes_are_taken_once() -> None:
+    ledger = Ledger(SPECS[:1], max_attempts=2)
+    ledger.lost(started(ledger), "first")
+    ledger.lost(started(ledger), "second")
+    assert ledger.take_dropped() == [(SPECS[0], "first; second")]
+    assert ledger.take_dropped() == []
+
+
 def test_an_attempt_can_end_only_once() -> None:
     ledger = Ledger(SPECS[:1], max_attempts=2)
     attempt = started(ledger)
@@ -104,12 +174,14 @@ class AnyOrder(RuleBasedStateMachine):
         self.under_way: list[Attempt] = []
         self.held: list[EpisodeSpec] = []
         self.written: list[EpisodeSpec] = []
+        self.forgotten: dict[EpisodeSpec, bool] = {}
+        """Whether each had been in when it was forgotten."""
 
     @rule(worker=st.integers(0, 2))
     def start(self, worker: int) -> None:
         attempt = self.ledger.start(worker, self.now)
         if attempt is not None:
-            assert attempt.spec not in self.held + self.written
+            assert attempt.spec not in self.held + self.written + list(self.forgotten)
             assert not any(
                 other.spec == attempt.spec and other.worker == worker for other in self.under_way
             )
@@ -121,9 +193,28 @@ class AnyOrder(RuleBasedStateMachine):
         attempt = data.draw(st.sampled_from(self.under_way))
         self.under_way.remove(attempt)
         accepted = self.ledger.result(attempt)
+        if attempt.spec in self.forgotten:
+            assert accepted != self.forgotten[attempt.spec]
+            self.forgotten[attempt.spec] = True
+            return
         assert accepted == (attempt.spec not in self.held + self.written)
         if accepted:
             self.held.append(attempt.spec)
+
+    @rule(spec=st.sampled_from(SPECS))
+    def is_forgotten(self, spec: EpisodeSpec) -> None:
+        self.ledger.forget([spec])
+        was_in = spec in self.held + self.written
+        self.forgotten.setdefault(spec, was_in)
+        self.held = [held for held in self.held if held != spec]
+        self.written = [written for written in self.written if written != spec]
+
+    @precondition(lambda self: self.forgotten)
+    @rule(data=st.data(), first=st.booleans())
+    def is_asked_for_again(self, data: st.DataObject, first: bool) -> None:
+        spec = data.draw(st.sampled_from(list(self.forgotten)))
+        self.ledger.ask([spec], first)
+        del self.forgotten[spec]
 
     @precondition(lambda self: self.under_way)
     @rule(data=st.data())
@@ -151,7 +242,7 @@ class AnyOrder(RuleBasedStateMachine):
     @invariant()
     def the_states_add_up(self) -> None:
         counts = self.ledger.counts()
-        assert sum(counts.values()) == len(SPECS)
+        assert sum(counts.values()) == len(SPECS) - len(self.forgotten)
         assert min(counts.values()) >= 0
         assert counts["finished"] == len(self.written)
         assert counts["played"] == len(self.held)

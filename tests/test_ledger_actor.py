@@ -9,11 +9,12 @@ import pytest
 import ray
 
 from actors.rollout import _watch
+from cluster.credit import Played, credit_of
 from cluster.errors import FatalPolicyError, RunError
 from cluster.ledger_actor import LedgerActor, LedgerSetup, Progress
 from cluster.trace_writer import TraceWriter
 from cluster.traces import read_summaries
-from cluster.types import EpisodeSpec, Summary, Trajectory
+from cluster.types import EpisodeSpec, Trajectory
 from tests.builders import trajectory
 
 pytestmark = pytest.mark.integration
@@ -36,12 +37,12 @@ class Stand:
     def turns(self) -> dict[str, int]:
         return {}
 
-    def play(self, spec: EpisodeSpec) -> tuple[Summary, Trajectory]:
+    def play(self, spec: EpisodeSpec) -> tuple[Played, Trajectory]:
         if self.refuses:
             raise FatalPolicyError("key refused")
         time.sleep(self.seconds.get(spec.seed, 0.0))
         played = trajectory(spec=spec)
-        return played.summary(), played
+        return Played(played.summary(), credit_of(played)), played
 
 
 class BrokenWriter:

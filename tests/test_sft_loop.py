@@ -55,7 +55,7 @@ def lines(config: SftConfig) -> list[dict[str, float]]:
 
 
 def checkpoints(config: SftConfig) -> Checkpoints:
-    return Checkpoints(Path(config.output) / CHECKPOINTS)
+    return Checkpoints(Path(config.output) / CHECKPOINTS, Progress)
 
 
 def weights(config: SftConfig, step: int) -> dict[str, torch.Tensor]:

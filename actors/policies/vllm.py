@@ -1,6 +1,7 @@
 """A player whose answers come from the pool of vLLM replicas."""
 
 import zlib
+from collections.abc import Callable
 from typing import Protocol
 
 from cluster.types import Completion, EpisodeSpec, GenerationRequest, Prompt
@@ -17,8 +18,13 @@ class VllmPolicy:
     """Turns a prompt into a request; knows nothing of where it is served."""
 
     def __init__(
-        self, player: VllmPlayer, max_actions: int, version: int, generate: Generate
+        self,
+        player: VllmPlayer,
+        max_actions: int,
+        version: Callable[[], int],
+        generate: Generate,
     ) -> None:
+        """`version` is asked at every turn which policy version is to answer."""
         self._player = player
         self._max_actions = max_actions
         self._version = version
@@ -35,7 +41,7 @@ class VllmPolicy:
                 top_p=self._player.top_p,
                 max_tokens=self._player.max_tokens,
                 seed=sampling_seed(prompt.spec, prompt.turn),
-                version=self._version,
+                version=self._version(),
             )
         )
 

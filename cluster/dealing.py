@@ -1,0 +1,139 @@
+"""Who trains on what: the batch of a step, dealt out to the ranks. Pure."""
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from cluster.batches import Group, deal_out
+from cluster.credit import Credit, Played
+from cluster.errors import RunError
+from cluster.training_account import TrainingAccount, part_name
+from cluster.training_stats import credit_in, stats
+from cluster.types import EpisodeSpec
+
+Credits = tuple[tuple[Credit, ...], ...]
+"""Of the plays, in order, of the groups, in order, of a batch."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Piece:
+    """An episode that a rank learns from."""
+
+    group: int
+    """Place of its group in the batch."""
+    number: int
+    """Place in its group."""
+    spec: EpisodeSpec
+    trajectory: Any
+    """ObjectRef of its Trajectory."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Share:
+    """What one rank trains on in a step, and what all of them together do."""
+
+    step: int
+    version: int
+    """The newest there is: the one that learns in this step."""
+    groups: Credits
+    """The whole batch, the same for every rank."""
+    mine: tuple[Piece, ...]
+    """This rank's; each episode of the batch is one rank's."""
+    stats: dict[str, Any]
+    """Of the whole batch, and of what went wrong since the last step; for JSON."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Batch:
+    step: int
+    groups: Sequence[Group[Played]]
+    credits: Credits
+    stats: dict[str, Any]
+
+
+class Dealing:
+    """The batch that is due, and what each rank was told of it."""
+
+    def __init__(self, account: TrainingAccount, mishaps: Callable[[], dict[str, Any]]) -> None:
+        """`mishaps`: those since the last step, which are told with a batch."""
+        self._account = account
+        self._mishaps = mishaps
+        self._batch: _Batch | None = None
+        self._num_ranks = 0
+        self._told: dict[int, Credits] = {}
+
+    def share(self, step: int, rank: int, num_ranks: int) -> Share | None:
+        """What `rank` trains on in `step`; None while it is to be waited for.
+
+        Asked again it is the same, unless something of it was lost meanwhile.
+
+        Raises:
+            ValueError: that step is trained already, or never will be.
+        """
+        batch = self._due(step)
+        if batch is None:
+            return None
+        if num_ranks != self._num_ranks:
+            self._num_ranks, self._told = num_ranks, {}
+        self._told[rank] = batch.credits
+        shares = deal_out(batch.groups, num_ranks, lambda played: played.facts.summary.num_turns)
+        places = {
+            spec: (place, number)
+            for place, group in enumerate(batch.groups)
+            for number, spec in enumerate(group.specs)
+        }
+        return Share(
+            step=step,
+            version=self._account.newest,
+            groups=batch.credits,
+            mine=tuple(self._piece(spec, *places[spec]) for spec in shares[rank]),
+            stats=batch.stats,
+        )
+
+    def _piece(self, spec: EpisodeSpec, group: int, number: int) -> Piece:
+        trajectory = self._account.trajectory(spec)
+        return Piece(group=group, number=number, spec=spec, trajectory=trajectory)
+
+    def _due(self, step: int) -> _Batch | None:
+        groups = self._account.batch(step)
+        if groups is None:
+            return None
+        credits = tuple(
+            tuple(credit_in(played.facts) for played in group.episodes) for group in groups
+        )
+        known = self._batch
+        if known is None or (known.step, known.credits) != (step, credits):
+            told = stats(groups, self._account.newest) | self._mishaps()
+            self._batch = known = _Batch(step, groups, credits, told)
+        return known
+
+    def is_dealt(self, step: int) -> bool:
+        """Every rank was told what the batch of `step` is now; True for one that is committed."""
+        if step < self._account.step:
+            return True
+        batch = self._due(step)
+        told = [self._told.get(rank) for rank in range(self._num_ranks)]
+        return batch is not None and bool(told) and all(one == batch.credits for one in told)
+
+    def check(self, step: int) -> None:
+        """Raise RunError unless all ranks have trained on what the batch of `step` is now."""
+        if not self.is_dealt(step):
+            raise RunError(
+                f"the batch of step {step} was dealt by an earlier start of the ledger, or has "
+                "changed since: go on from the last checkpoint"
+            )
+
+    def parts(self) -> set[str]:
+        """Names of the parts of the traces that the last batch is in."""
+        groups = () if self._batch is None else self._batch.groups
+        return {part_name(group.index) for group in groups}
+
+    def dealt(self, ids: Iterable[str]) -> list[EpisodeSpec]:
+        """Those of these episodes that ranks were told of."""
+        groups = self._batch.groups if self._batch is not None and self._told else ()
+        specs = {spec.id: spec for group in groups for spec in group.specs}
+        return [specs[key] for key in ids if key in specs]
+
+    def committed(self) -> None:
+        """The step is trained; the next one is due."""
+        self._batch, self._told = None, {}

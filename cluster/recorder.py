@@ -1,0 +1,88 @@
+"""Having parts of the traces written, however often the writer must be restarted for it."""
+
+import asyncio
+from collections.abc import Callable, Iterable
+from typing import Any, Final
+
+from ray.exceptions import ActorDiedError, ObjectLostError, RayActorError, RayTaskError
+
+from cluster.errors import RunError
+from cluster.parts import Part
+from cluster.remote import own_cause, root_cause
+from cluster.tasks import Tasks
+
+_RETRY_S: Final = 0.5
+"""Between two tries at a writer that is being restarted."""
+
+
+async def write(writer: Any, part: Part) -> str:
+    """Return once the part is durable: ''; or why not, where one of its objects is lost.
+
+    It is safe to ask again: a part that was written after all is overwritten by itself.
+
+    Raises:
+        PickaxeError: the writer is gone, or can't write.
+    """
+    try:
+        await _insist(lambda: writer.write.remote(part.name, *part.trajectories))
+    except ObjectLostError as error:
+        return f"its result was lost: {type(error).__name__}"
+    except RayTaskError as error:
+        if isinstance(error.cause, ObjectLostError):
+            return "its result was lost"
+        raise own_cause(error) from None
+    return ""
+
+
+async def _insist(call: Callable[[], Any]) -> None:
+    """Call a writer until it has answered; it may be restarted meanwhile."""
+    while True:
+        try:
+            await call()
+        except ActorDiedError as error:
+            raise RunError(f"the trace writer is gone: {root_cause(error)}") from None
+        except RayActorError:
+            await asyncio.sleep(_RETRY_S)
+        else:
+            return
+
+
+class Recorder:
+    """Has parts written beside everything else. Failures end up in `tasks`."""
+
+    def __init__(self, writer: Any, tasks: Tasks, on_end: Callable[[Part, str], None]) -> None:
+        """`on_end` is told of a part that is durable and '', or that it can't be and why."""
+        self._writer = writer
+        self._tasks = tasks
+        self._on_end = on_end
+        self._writing: dict[asyncio.Task[None], str] = {}
+
+    async def drain(self) -> None:
+        """Return once what an earlier process has asked of the writer is done.
+
+        Raises:
+            RunError: the writer is gone.
+        """
+        await _insist(self._writer.ready.remote)
+
+    def record(self, part: Part) -> None:
+        """Begin to write."""
+        task = self._tasks.start(self._record(part))
+        self._writing[task] = part.name
+        task.add_done_callback(self._writing.pop)
+
+    async def _record(self, part: Part) -> None:
+        self._on_end(part, await write(self._writer, part))
+
+    def __len__(self) -> int:
+        """How many parts are not durable yet."""
+        return len(self._writing)
+
+    def is_writing(self, names: Iterable[str]) -> bool:
+        """Whether one of these parts is not durable yet."""
+        return not set(self._writing.values()).isdisjoint(names)
+
+    async def finish(self, timeout_s: float) -> None:
+        """Until everything is durable, or for so long."""
+        if self._writing:
+            await asyncio.wait(self._writing, timeout=timeout_s)

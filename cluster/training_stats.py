@@ -1,0 +1,63 @@
+"""What a batch says of the play that it is made of, and of what went wrong meanwhile. Pure."""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from cluster.batches import Group
+from cluster.credit import Credit, Played
+from cluster.names import ACHIEVEMENTS
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Mishaps:
+    """What a run has suffered so far."""
+
+    drops: Mapping[str, int]
+    """Groups by the reason they were dropped for."""
+    num_discarded: int
+    """Episodes that came in after their groups were dropped or trained."""
+    num_replayed: int
+    """Starts beyond an episode's first."""
+
+    def since(self, before: "Mishaps") -> dict[str, Any]:
+        """What came after `before`, for JSON."""
+        return {
+            "drops": dict(Counter(self.drops) - Counter(before.drops)),
+            "num_discarded": self.num_discarded - before.num_discarded,
+            "num_replayed": self.num_replayed - before.num_replayed,
+        }
+
+
+def stats(batch: Sequence[Group[Played]], newest: int) -> dict[str, Any]:
+    """Figures of a batch, for JSON.
+
+    Staleness is how far the oldest turn of an episode is behind `newest`, the version that learns
+    from it; its mean counts every decision of the episode alike.
+    """
+    played = [episode.facts for group in batch for episode in group.episodes]
+    summaries = [one.summary for one in played]
+    credits = [credit_in(one) for one in played]
+    turns = [summary.num_turns for summary in summaries]
+    behind = [newest - credit.oldest_version for credit in credits]
+    stale = sum(num * turns for num, turns in zip(behind, turns, strict=True))
+    unlocked = Counter(name for summary in summaries for name in summary.achievements)
+    return {
+        "num_episodes": len(played),
+        "num_decisions": sum(turns),
+        "num_tokens": sum(credit.num_tokens for credit in credits),
+        "mean_return": sum(summary.total_reward for summary in summaries) / len(played),
+        "mean_achievements": unlocked.total() / len(played),
+        "success": {name: unlocked[name] / len(played) for name in ACHIEVEMENTS},
+        "staleness_mean": stale / sum(turns),
+        "staleness_max": max(behind),
+        "endings": dict(Counter(summary.ending.value for summary in summaries)),
+    }
+
+
+def credit_in(played: Played) -> Credit:
+    """The credit of an episode that is in a group: only those with decisions are."""
+    if played.credit is None:
+        raise ValueError(f"{played.summary.spec.id} has no decision")
+    return played.credit

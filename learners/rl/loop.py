@@ -1,0 +1,140 @@
+"""Reinforcement learning: the loop, the same for one rank or many. It knows nothing of Ray.
+
+    source.batch(step) ──► advantages, by every rank for all groups ──► this rank's samples
+                                                                              │ updates of all ranks
+    published ◄── committed ◄── checkpoint, by rank 0 ◄── line of metrics ◄───┘
+
+Nothing outlives a step but the matrices, the optimizer and the counters. So a run that goes on from
+a checkpoint, and is given the same batches, takes the steps that it would have taken.
+"""
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+
+from configs.rl import RlConfig
+from learners.learner import Learner
+from learners.optimizer import learning_rate, set_learning_rate
+from learners.rl.figures import Learned, figures_of, mismatch_of, named
+from learners.rl.keeper import Keeper, checkpoints_of, keeping
+from learners.rl.mismatch import alarm
+from learners.rl.plan import updates_of
+from learners.rl.progress import RlProgress, version_after
+from learners.rl.ranks import is_first, largest, meet, of_the_first
+from learners.rl.samples import share_samples
+from learners.rl.source import Share, Source
+from learners.rl.update import Updater
+from learners.sft import DivergedError
+
+
+class Training:
+    """One rank's share of a run."""
+
+    def __init__(self, config: RlConfig, learner: Learner, source: Source) -> None:
+        """`learner` is as `build_policy` made it."""
+        self._config = config
+        self._learner = learner
+        self._source = source
+        self._updater = Updater(learner, config)
+
+    def run(self) -> RlProgress:
+        """Train from the last checkpoint to the end; the last one written tells the same.
+
+        Raises:
+            DivergedError: the loss is no number any more.
+            RunError: a checkpoint is damaged, or another process goes on writing to the run.
+            UserError: the last checkpoint is of another model.
+        """
+        with self._keeping() as keeper:
+            progress = self._begin(keeper)
+            while of_the_first(not progress.is_over(self._config), self._learner.device):
+                progress = self._advance(progress, keeper)
+            return progress if keeper is None else keeper.end(progress)
+
+    @contextmanager
+    def _keeping(self) -> Iterator[Keeper | None]:
+        """What rank 0 alone does is in the hands of rank 0."""
+        if is_first():
+            with keeping(self._config, self._learner, self._source) as keeper:
+                yield keeper
+        else:
+            yield None
+
+    def _begin(self, keeper: Keeper | None) -> RlProgress:
+        model, optimizer = self._learner.model, self._learner.optimizer
+        checkpoints = checkpoints_of(self._config)
+        progress = checkpoints.restore(model, optimizer, self._learner.device)
+        if keeper is not None:
+            progress = keeper.resume(progress)
+        return self._announced(progress, keeper)
+
+    def _advance(self, progress: RlProgress, keeper: Keeper | None) -> RlProgress:
+        """One step, from its batch to the new policy being served."""
+        device, started = self._learner.device, time.monotonic()
+        share = self._share(progress.step)
+        idle_s, started = time.monotonic() - started, time.monotonic()
+        learned = self._learn(share)
+        figures = figures_of(learned, share.groups, device)
+        found = mismatch_of(learned, device)
+        train_s = time.monotonic() - started
+        progress = replace(
+            progress,
+            step=progress.step + 1,
+            num_updates=progress.num_updates + len(learned.results),
+            num_decisions=progress.num_decisions + int(figures["decisions"]),
+            num_tokens=progress.num_tokens + int(figures["tokens"]),
+            mean_return=figures["mean_return"],
+            idle_s=progress.idle_s + idle_s,
+            train_s=progress.train_s + train_s,
+        )
+        if keeper is not None:
+            times = {"learner_idle_s": round(idle_s, 3), "train_s": round(train_s, 3)}
+            rate = {"step": progress.step, "learning_rate": self._rate(share.step)}
+            line = {**rate, **figures, **named(found), **times, **share.stats}
+            keeper.tell(line, alarm(found, self._config.algorithm.mismatch_alarm) if found else "")
+            progress = keeper.commit(progress)
+        return self._announced(progress, keeper)
+
+    def _announced(self, progress: RlProgress, keeper: Keeper | None) -> RlProgress:
+        meet()  # no rank asks for the next batch before it is known that this one is done with
+        if keeper is None:
+            return progress
+        keeper.announce(progress)
+        return keeper.hear(progress)
+
+    def _share(self, step: int) -> Share:
+        """This rank's, of a batch that every rank has the whole of its share of."""
+        while True:
+            share = self._source.batch(step)
+            gone = [play.spec for play in share.mine if play.trajectory is None]
+            if gone:
+                self._source.lost(gone)
+            if not largest(len(gone), self._learner.device):
+                return share
+
+    def _learn(self, share: Share) -> Learned:
+        """The step's updates."""
+        config, optimizer = self._config, self._learner.optimizer
+        set_learning_rate(optimizer, self._rate(share.step))
+        all_samples = share_samples(share, config)
+        samples = {place: sample for place, sample in all_samples.items() if sample is not None}
+        if config.algorithm.old_logprobs == "recomputed":
+            recomputed = self._updater.recompute(list(samples.values()))
+            samples = dict(zip(samples, recomputed, strict=True))
+        version = version_after(share.step)
+        results = []
+        for update in updates_of(share.groups, config.minibatch_size, config.seed, share.step):
+            rows = [samples[place] for place in update if place in samples]
+            try:
+                results.append(self._updater.update(rows, version))
+            except FloatingPointError as error:
+                raise DivergedError(f"step {share.step + 1}: {error}") from None
+        return Learned(
+            results=results,
+            lags=[version - sample.version for sample in samples.values()],
+            num_empty=len(all_samples) - len(samples),
+        )
+
+    def _rate(self, step: int) -> float:
+        return learning_rate(self._config.optim, step, self._config.num_steps)
