@@ -14,6 +14,7 @@ from learners.batch import Batch, collate
 from learners.example import Example
 from learners.language import Language
 from learners.lora import add_lora, load_adapter
+from learners.low_rank import speed_up
 from learners.optimizer import build_optimizer
 from learners.step import Measured, StepResult, measure, take_step
 
@@ -74,6 +75,7 @@ def build_learner(config: SftConfig, model: str, device: str) -> Learner:
     if config.adapter is not None:
         load_adapter(adapted, Path(config.adapter))
     adapted.to(device).train()
+    speed_up(adapted)
     return Learner(
         model=adapted,
         optimizer=build_optimizer(adapted, config.optim),
