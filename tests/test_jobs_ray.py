@@ -68,7 +68,7 @@ def test_a_run_on_ray_start_prints_its_plan_first(cluster: Cluster, tmp_path: Pa
     assert said[1] == "plan for random:"
     assert "Seed 00: steps=40, achievements=" in done.stdout
     assert "12 episodes" in done.stdout.splitlines()[-1]
-    assert nothing_remains(cluster)
+    wait_for(lambda: nothing_remains(cluster))
 
 
 def test_the_same_command_again_has_nothing_to_do(cluster: Cluster, tmp_path: Path) -> None:
