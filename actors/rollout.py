@@ -12,14 +12,13 @@ from ray.exceptions import RayError, RayTaskError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from actors.worker import RolloutWorker, WorkerSetup
-from cluster.batches import GroupSetup
 from cluster.errors import RunError
 from cluster.ledger_actor import LedgerActor, LedgerSetup, Progress
 from cluster.remote import own_cause, root_cause, wait_until_ready
 from cluster.trace_writer import TraceWriter
-from cluster.training_account import Judge
-from cluster.training_ledger import ReadSnapshot, TrainingLedger
-from cluster.training_types import TrainingProgress, TrainingSetup
+from cluster.training.account import Judge
+from cluster.training.ledger import ReadSnapshot, TrainingLedger
+from cluster.training.setup import GroupSetup, TrainingProgress, TrainingSetup
 from cluster.types import EpisodeSpec
 from configs.jobs import ClusterConfig
 

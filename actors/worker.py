@@ -14,10 +14,10 @@ from actors.episode import Table, World, play
 from actors.game import Game
 from actors.players import AnyPlayer, policies_of
 from actors.router import Router
-from actors.turn_versions import TurnVersions
 from cluster.credit import Played, credit_of
 from cluster.errors import RunError
 from cluster.types import EpisodeSpec, Summary, Trajectory
+from cluster.versions import TurnVersions
 from configs.play import EnvConfig
 
 

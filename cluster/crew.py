@@ -14,14 +14,13 @@ from typing import Any, Final, Protocol
 import ray
 from ray.exceptions import ActorDiedError, RayActorError, RayTaskError
 
-from cluster.attempts import Attempt
 from cluster.credit import Played
 from cluster.errors import RunError
-from cluster.ledger import Ledger
-from cluster.orders import Order
+from cluster.ledger import Attempt, Ledger
 from cluster.remote import own_cause, root_cause
 from cluster.tasks import Tasks
 from cluster.types import EpisodeSpec
+from cluster.versions import Order
 
 _LISTEN_S: Final = 1.0
 _TAKE_OVER_S: Final = 30.0

@@ -10,11 +10,11 @@ from typing import Any
 from cluster.credit import Played
 from cluster.crew import Crew
 from cluster.ledger import Ledger
-from cluster.orders import Order
-from cluster.parts import Part
 from cluster.recorder import Recorder
 from cluster.tasks import Tasks
+from cluster.trace_writer import Part
 from cluster.types import EpisodeSpec, Summary
+from cluster.versions import Order
 
 _FLUSH_S = 2.0
 """A result waits at most this long for others to share its part file."""

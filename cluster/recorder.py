@@ -1,15 +1,20 @@
-"""Having parts of the traces written, however often the writer must be restarted for it."""
+"""Parts of the traces: having them written, whatever dies meanwhile, and taking them back."""
 
 import asyncio
 from collections.abc import Callable, Iterable
+from pathlib import Path
 from typing import Any, Final
 
+import ray
 from ray.exceptions import ActorDiedError, ObjectLostError, RayActorError, RayTaskError
 
-from cluster.errors import RunError
-from cluster.parts import Part
+from cluster.credit import Played, credit_of
+from cluster.errors import RunError, TraceError
 from cluster.remote import own_cause, root_cause
 from cluster.tasks import Tasks
+from cluster.trace_writer import Part
+from cluster.traces import read_part
+from cluster.types import EpisodeSpec
 
 _RETRY_S: Final = 0.5
 """Between two tries at a writer that is being restarted."""
@@ -86,3 +91,23 @@ class Recorder:
         """Until everything is durable, or for so long."""
         if self._writing:
             await asyncio.wait(self._writing, timeout=timeout_s)
+
+
+Recalled = dict[EpisodeSpec, tuple[Played, Any]]
+"""What a worker would return of each: the second is an ObjectRef, owned by this process."""
+
+
+async def recall(folder: Path, name: str) -> Recalled:
+    """Episodes that an earlier start had written, taken back into the object store.
+
+    None where the part is not there or can't be read.
+    """
+    return await asyncio.to_thread(_recall, folder, name)
+
+
+def _recall(folder: Path, name: str) -> Recalled:
+    try:
+        trajectories = read_part(folder, name)
+    except TraceError:
+        return {}  # it is replaced by being played again
+    return {one.spec: (Played(one.summary(), credit_of(one)), ray.put(one)) for one in trajectories}

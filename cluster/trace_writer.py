@@ -1,14 +1,26 @@
 """The actor that writes a run's traces: the only process with the folder open for writing."""
 
+from dataclasses import dataclass
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 from cluster.errors import RunError
 from cluster.files import wait_for_lock
 from cluster.traces import sweep, write_part
-from cluster.types import Trajectory
+from cluster.types import EpisodeSpec, Trajectory
 
 _PATIENCE_S = 60.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Part:
+    """Episodes that are to be written together; knows nothing of Ray."""
+
+    name: str
+    """A part that is written again replaces the one of its name."""
+    specs: tuple[EpisodeSpec, ...]
+    trajectories: tuple[Any, ...]
+    """ObjectRefs."""
 
 
 class TraceWriter:

@@ -4,9 +4,9 @@ from typing import Any
 
 import pytest
 
-from cluster.dealing import Dealing, Share
 from cluster.errors import RunError
-from cluster.training_account import TrainingAccount
+from cluster.training.account import TrainingAccount
+from cluster.training.dealing import Dealing, Share
 from tests.training_play import judge, setup, told
 
 

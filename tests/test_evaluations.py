@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from cluster.evaluations import Evaluations
+from cluster.training.evaluations import Evaluations
 from cluster.types import Ending, EpisodeSpec, Summary
 from tests.builders import trajectory
 

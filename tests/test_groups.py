@@ -7,9 +7,10 @@ from typing import Any
 
 import pytest
 
-from cluster.batches import Group, GroupSetup, Played, deal_out
 from cluster.errors import RunError
-from cluster.groups import Groups
+from cluster.training.batches import Finished, Group, deal_out
+from cluster.training.groups import Groups
+from cluster.training.setup import GroupSetup
 from cluster.types import EpisodeSpec
 
 
@@ -375,7 +376,7 @@ def batch_with_costs(*costs: Sequence[float]) -> list[Group[float]]:
     for index, of_group in enumerate(costs):
         specs = tuple(spec(index, sample) for sample in range(len(of_group)))
         played = {
-            one: Played(spec=one, version=0, num_bytes=0, facts=cost)
+            one: Finished(spec=one, version=0, num_bytes=0, facts=cost)
             for one, cost in zip(specs, of_group, strict=True)
         }
         batch.append(Group(index=index, version=0, specs=specs, played=played))

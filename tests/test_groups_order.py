@@ -15,8 +15,9 @@ from hypothesis.stateful import (
     rule,
 )
 
-from cluster.batches import Group, GroupSetup
-from cluster.groups import Groups
+from cluster.training.batches import Group
+from cluster.training.groups import Groups
+from cluster.training.setup import GroupSetup
 from cluster.types import EpisodeSpec
 
 NUM_STEPS = 5

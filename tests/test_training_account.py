@@ -5,7 +5,7 @@ import json
 import pytest
 
 from cluster.errors import RunError
-from cluster.training_account import TrainingAccount
+from cluster.training.account import TrainingAccount
 from cluster.types import EpisodeSpec
 from tests.training_play import judge, setup, told, told_of_error, without_decision
 

@@ -10,13 +10,14 @@ from typing import Any
 
 import pytest
 
-from cluster import training_ledger, training_play
 from cluster.credit import Played, credit_of
-from cluster.dealing import Share
 from cluster.errors import RunError
-from cluster.recall import Recalled
-from cluster.training_ledger import TrainingLedger
-from cluster.training_types import TrainingSetup
+from cluster.recorder import Recalled
+from cluster.training import ledger as training_ledger
+from cluster.training import play as training_play
+from cluster.training.dealing import Share
+from cluster.training.ledger import TrainingLedger
+from cluster.training.setup import TrainingSetup
 from cluster.types import EpisodeSpec, Trajectory
 from tests.training_play import judge, played_with, setup
 from tests.without_ray import Handle, died

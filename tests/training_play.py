@@ -4,8 +4,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-from cluster.batches import GroupSetup
 from cluster.credit import Credit, Played, credit_of
+from cluster.training.setup import GroupSetup
 from cluster.types import Completion, Ending, EpisodeSpec, Trajectory
 from tests.builders import trajectory, turn
 

@@ -14,13 +14,12 @@ import psutil
 import ray
 from ray.exceptions import RayTaskError
 
-from cluster.batches import GroupSetup
 from cluster.credit import Played, credit_of
-from cluster.dealing import Share
 from cluster.errors import FatalPolicyError, RunError
 from cluster.trace_writer import TraceWriter
-from cluster.training_ledger import TrainingLedger
-from cluster.training_types import TrainingSetup
+from cluster.training.dealing import Share
+from cluster.training.ledger import TrainingLedger
+from cluster.training.setup import GroupSetup, TrainingSetup
 from cluster.types import EpisodeSpec, Trajectory
 from tests.training_play import judge, played_with
 

@@ -3,10 +3,8 @@
 import pytest
 
 from actors.policies.vllm import VllmPolicy
-from actors.turn_versions import TurnVersions
-from cluster.orders import Order
-from cluster.served import Served
 from cluster.types import Completion, EpisodeSpec, GenerationRequest, Prompt
+from cluster.versions import Order, Served, TurnVersions
 from configs.player import VllmPlayer
 from tests.builders import START
 

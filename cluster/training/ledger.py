@@ -11,12 +11,12 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
-from cluster.dealing import Dealing, Share
-from cluster.evaluations import Evaluation, Evaluations, evaluation_part
-from cluster.training_account import Judge, TrainingAccount
-from cluster.training_play import TrainingPlay
-from cluster.training_stats import Mishaps
-from cluster.training_types import TrainingProgress, TrainingSetup
+from cluster.training.account import Judge, TrainingAccount
+from cluster.training.dealing import Dealing, Share
+from cluster.training.evaluations import Evaluation, Evaluations, evaluation_part
+from cluster.training.figures import Mishaps
+from cluster.training.play import TrainingPlay
+from cluster.training.setup import TrainingProgress, TrainingSetup
 
 ReadSnapshot = Callable[[], Mapping[str, Any] | None]
 """Gives what `snapshot` gave for the last checkpoint in place; None where there is none."""

@@ -13,7 +13,7 @@ Why no batch holds a turn older than step - max_staleness. At version v a group 
 while the open ones, itself among them, fill no more than the v + max_staleness + 1 - step batches
 from this step to step v + max_staleness, so each has a place in time; to drop or to train a group
 only makes room. And a batch is formed only if every open group that it leaves out still has such
-a place in the batches after it (`cluster.batches.choose`).
+a place in the batches after it (`cluster.training.batches.choose`).
 """
 
 from collections import Counter
@@ -21,8 +21,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Generic
 
-from cluster.batches import Facts, Group, GroupSetup, Played, choose
-from cluster.drops import Drops
+from cluster.training.batches import Facts, Finished, Group, choose
+from cluster.training.drops import Drops
+from cluster.training.setup import GroupSetup
 from cluster.types import EpisodeSpec
 
 
@@ -89,7 +90,7 @@ class Groups(Generic[Facts]):
         self._check(version)
         if version < group.version:
             raise ValueError(f"{spec.id} has version {version}, admitted at {group.version}")
-        played = Played(spec=spec, version=version, num_bytes=num_bytes, facts=facts)
+        played = Finished(spec=spec, version=version, num_bytes=num_bytes, facts=facts)
         group = replace(group, played=group.played | {spec: played})
         if group.is_ready:
             reason = self._judge([played.facts for played in group.episodes])

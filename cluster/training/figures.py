@@ -5,9 +5,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from cluster.batches import Group
 from cluster.credit import Credit, Played
 from cluster.names import ACHIEVEMENTS
+from cluster.training.batches import Group
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

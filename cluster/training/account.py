@@ -1,18 +1,19 @@
 """The account of a training run's play, in the versions that are served. Pure.
 
-`cluster.groups` counts versions as committed steps. Everywhere else 0 is the base model, and the
-version that s steps have made is s + 1: `_FIRST` is the one place that knows both.
+`cluster.training.groups` counts versions as committed steps. Everywhere else 0 is the base model,
+and the version that s steps have made is s + 1: `_FIRST` is the one place that knows both.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from cluster.batches import Group, GroupSetup
 from cluster.credit import Credit, Played
-from cluster.groups import Groups
-from cluster.parts import Part
-from cluster.training_stats import Mishaps, credit_in
+from cluster.trace_writer import Part
+from cluster.training.batches import Group
+from cluster.training.figures import Mishaps, credit_in
+from cluster.training.groups import Groups
+from cluster.training.setup import GroupSetup
 from cluster.types import Ending, EpisodeSpec
 
 Judge = Callable[[Sequence[Credit]], str]

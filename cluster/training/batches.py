@@ -1,6 +1,6 @@
 """Which groups of episodes make the batch of a learner step, and which rank learns from what.
 
-Values and pure functions; `cluster.groups` keeps the account.
+Values and pure functions; `cluster.training.groups` keeps the account.
 """
 
 from collections.abc import Callable, Collection, Iterable, Sequence
@@ -14,40 +14,7 @@ Facts = TypeVar("Facts")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class GroupSetup:
-    """What a run asks of its groups."""
-
-    seeds: tuple[int, ...]
-    """Worlds, each once; group g plays world g % len(seeds)."""
-    group_size: int
-    """Plays of one world."""
-    groups_per_step: int
-    num_steps: int
-    max_staleness: int
-    """Versions that a turn may lag behind the step it is trained in; 0 is synchronous."""
-    max_held_bytes: int
-    """Of finished episodes that are not trained yet; more than this stops admission."""
-    max_consecutive_drops: int
-    """Groups dropped in a row that end the run."""
-
-    def __post_init__(self) -> None:
-        if not self.seeds or len(set(self.seeds)) < len(self.seeds):
-            raise ValueError(f"each seed must be given once: {self.seeds}")
-
-    def specs(self, index: int) -> tuple[EpisodeSpec, ...]:
-        """The episodes of a group."""
-        turn, world = divmod(index, len(self.seeds))
-        first = turn * self.group_size
-        samples = range(first, first + self.group_size)
-        return tuple(EpisodeSpec(seed=self.seeds[world], sample=sample) for sample in samples)
-
-    def index(self, spec: EpisodeSpec) -> int:
-        """The group of an episode of one of these worlds."""
-        return spec.sample // self.group_size * len(self.seeds) + self.seeds.index(spec.seed)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Played(Generic[Facts]):
+class Finished(Generic[Facts]):
     """What came in of one episode."""
 
     spec: EpisodeSpec
@@ -66,7 +33,7 @@ class Group(Generic[Facts]):
     version: int
     """Served when it was admitted: no turn of it is older."""
     specs: tuple[EpisodeSpec, ...]
-    played: dict[EpisodeSpec, Played[Facts]] = field(default_factory=dict)
+    played: dict[EpisodeSpec, Finished[Facts]] = field(default_factory=dict)
 
     @property
     def missing(self) -> tuple[EpisodeSpec, ...]:
@@ -78,7 +45,7 @@ class Group(Generic[Facts]):
         return len(self.played) == len(self.specs)
 
     @property
-    def episodes(self) -> tuple[Played[Facts], ...]:
+    def episodes(self) -> tuple[Finished[Facts], ...]:
         """What has come in, in the order of the specs."""
         return tuple(self.played[spec] for spec in self.specs if spec in self.played)
 
@@ -115,7 +82,7 @@ def choose(
 
 
 def deal_out(
-    batch: Sequence[Group[Facts]], num_ranks: int, cost: Callable[[Played[Facts]], float]
+    batch: Sequence[Group[Facts]], num_ranks: int, cost: Callable[[Finished[Facts]], float]
 ) -> tuple[tuple[EpisodeSpec, ...], ...]:
     """Each rank's episodes, whole, dearest first.
 

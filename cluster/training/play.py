@@ -6,17 +6,15 @@ from typing import Any, Final
 
 from cluster.credit import Played
 from cluster.crew import Crew
-from cluster.evaluations import Evaluations, evaluation_part
 from cluster.ledger import Ledger
-from cluster.orders import Order
-from cluster.parts import Part
-from cluster.recall import recall
-from cluster.recorder import Recorder
-from cluster.served import Served
+from cluster.recorder import Recorder, recall
 from cluster.tasks import Tasks
-from cluster.training_account import Outcome, TrainingAccount, part_name
-from cluster.training_types import TrainingSetup
+from cluster.trace_writer import Part
+from cluster.training.account import Outcome, TrainingAccount, part_name
+from cluster.training.evaluations import Evaluations, evaluation_part
+from cluster.training.setup import TrainingSetup
 from cluster.types import EpisodeSpec, Summary
+from cluster.versions import Order, Served
 
 _TICK_S: Final = 1.0
 _SAVE_S: Final = 15.0

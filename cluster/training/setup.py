@@ -4,8 +4,40 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from cluster.batches import GroupSetup
-from cluster.types import Summary
+from cluster.types import EpisodeSpec, Summary
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GroupSetup:
+    """What a run asks of its groups."""
+
+    seeds: tuple[int, ...]
+    """Worlds, each once; group g plays world g % len(seeds)."""
+    group_size: int
+    """Plays of one world."""
+    groups_per_step: int
+    num_steps: int
+    max_staleness: int
+    """Versions that a turn may lag behind the step it is trained in; 0 is synchronous."""
+    max_held_bytes: int
+    """Of finished episodes that are not trained yet; more than this stops admission."""
+    max_consecutive_drops: int
+    """Groups dropped in a row that end the run."""
+
+    def __post_init__(self) -> None:
+        if not self.seeds or len(set(self.seeds)) < len(self.seeds):
+            raise ValueError(f"each seed must be given once: {self.seeds}")
+
+    def specs(self, index: int) -> tuple[EpisodeSpec, ...]:
+        """The episodes of a group."""
+        turn, world = divmod(index, len(self.seeds))
+        first = turn * self.group_size
+        samples = range(first, first + self.group_size)
+        return tuple(EpisodeSpec(seed=self.seeds[world], sample=sample) for sample in samples)
+
+    def index(self, spec: EpisodeSpec) -> int:
+        """The group of an episode of one of these worlds."""
+        return spec.sample // self.group_size * len(self.seeds) + self.seeds.index(spec.seed)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,8 +1,17 @@
-"""Which policy versions are served, and which may still be asked for. Pure."""
+"""Policy versions: which are served, which may still be asked for, which takes a turn. Pure."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Literal
 
-from cluster.orders import Order
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """Which policy version an episode is to be played with."""
+
+    version: int
+    is_pinned: bool
+    """Every turn, whatever the workers do otherwise."""
 
 
 class Served:
@@ -33,3 +42,23 @@ class Served:
             order.version for order in orders if order.is_pinned or not self._are_turns_newest
         )
         return tuple(sorted({*recent, *pinned}))
+
+
+class TurnVersions:
+    """What one worker has heard of versions."""
+
+    def __init__(self, of_turns: Literal["pinned", "newest"]) -> None:
+        self._is_newest = of_turns == "newest"
+        self.newest: int | None = None
+        """The highest heard of."""
+
+    def hear(self, version: int | None) -> None:
+        """A version was named, or none."""
+        if version is not None:
+            self.newest = max(version, self.newest or 0)
+
+    def of_turns(self, first: int, is_pinned: bool) -> Callable[[], int]:
+        """To be asked at each turn of an episode that begins with version `first`."""
+        if self._is_newest and not is_pinned:
+            return lambda: max(first, self.newest or 0)
+        return lambda: first

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from cluster.parts import Part
+from cluster.trace_writer import Part
 from cluster.types import Ending, EpisodeSpec, Summary
 
 

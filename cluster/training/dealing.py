@@ -4,11 +4,11 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from cluster.batches import Group, deal_out
 from cluster.credit import Credit, Played
 from cluster.errors import RunError
-from cluster.training_account import TrainingAccount, part_name
-from cluster.training_stats import credit_in, stats
+from cluster.training.account import TrainingAccount, part_name
+from cluster.training.batches import Group, deal_out
+from cluster.training.figures import credit_in, stats
 from cluster.types import EpisodeSpec
 
 Credits = tuple[tuple[Credit, ...], ...]
