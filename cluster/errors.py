@@ -6,12 +6,14 @@ PickaxeError
 │   └── FatalPolicyError  no later answer will come either (a refused key): ends the run
 ├── TraceError      a file of traces is torn or foreign
 └── RunError        a part that the run needs has died: one line with the root cause, exit status 1
+    └── FinalError  every learner meets it, and would again: they are not started anew for it
 """
 
 from configs.errors import PickaxeError, UserError
 
 __all__ = [
     "FatalPolicyError",
+    "FinalError",
     "PickaxeError",
     "PolicyError",
     "RunError",
@@ -34,3 +36,7 @@ class TraceError(PickaxeError):
 
 class RunError(PickaxeError):
     """The run can't go on."""
+
+
+class FinalError(RunError):
+    """To start the learners anew would not help."""

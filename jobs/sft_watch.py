@@ -8,7 +8,7 @@ from pathlib import Path
 
 from configs.sft import SftConfig
 from learners.metrics_log import METRICS, read_lines
-from learners.sft_worker import FAILURES
+from learners.ray_train import FAILURES
 
 _EVERY_S = 1.0
 

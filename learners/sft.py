@@ -18,7 +18,7 @@ from typing import Final
 import numpy as np
 import torch
 
-from cluster.errors import RunError
+from cluster.errors import FinalError, RunError
 from configs.sft import SftConfig
 from learners.batch import Batch
 from learners.batch_plan import BatchPlan, Indices, balanced_weights, cut, deal
@@ -36,7 +36,7 @@ _EVALUATION: Final = 3
 """Keeps its random numbers apart from those of the batches."""
 
 
-class DivergedError(RunError):
+class DivergedError(FinalError):
     """The loss is no number any more, on every rank."""
 
 
