@@ -12,7 +12,7 @@ from configs.sft import SftConfig
 
 _LOCK = ".lock"
 _CONFIG = "config.toml"
-_ELSEWHERE = {"cluster", "output"}
+_ELSEWHERE = {"cluster", "learner", "output"}
 """Sections that say where a run happens, not what it is: they may change when it is continued."""
 _PRECIOUS = ("*.parquet", "state.pt")
 """What a run leaves that is worth defending: play, and training."""

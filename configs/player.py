@@ -46,6 +46,9 @@ class EngineConfig(Section):
     """Share of a GPU's memory that the engine may take."""
     enforce_eager: bool = True
     """No compilation or CUDA graphs: starts fastest."""
+    silence_timeout_s: PositiveFloat = 60.0
+    """A replica that does not answer for this long is killed and restarted. Its engine must take
+    less for one step and for loading one adapter."""
     lora: ServingLora | None = None
     """Serve LoRA adapters; none: the base model only."""
 

@@ -90,12 +90,13 @@ def _show_plan(players: Sequence[AnyPlayer], cluster: ClusterConfig) -> None:
     for serving, served in _by_serving(players):
         roles = [Role(name="worker", count=cluster.num_workers, cpus=cluster.worker_cpus)]
         if serving is not None:
-            roles.append(_replica_role(serving[1]))
+            roles.append(replica_role(serving[1]))
         print(f"plan for {', '.join(player.name for player in served)}:")
         print(plan(roles, free).table(), flush=True)
 
 
-def _replica_role(engine: EngineConfig) -> Role:
+def replica_role(engine: EngineConfig) -> Role:
+    """What the replicas of a model take."""
     gpus = engine.tensor_parallel if engine.device == "gpu" else 0
     return Role(name="replica", count=engine.num_replicas, cpus=engine.cores, gpus=gpus)
 

@@ -101,7 +101,8 @@ def _finish(config: "SftConfig", folder: "RunFolder", progress: "Progress") -> N
     """The adapter that was asked for to the top of the folder, and what there is to tell."""
     import json
 
-    from actors.adapter import check_adapter, digest, read_adapter
+    from actors.adapter import check_adapter, read_adapter
+    from cluster.adapter_files import digest
     from cluster.errors import RunError
     from configs.player import ServingLora
     from learners.checkpoints import ADAPTER, Checkpoints, put_adapter

@@ -3,16 +3,15 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from actors.adapter import check_adapter, read_adapter
 from actors.model_files import frame_size, locate, portable, reads_pictures
 from cluster.errors import UserError
-from configs.learning import LoraConfig
-from configs.player import ServingLora
 from configs.sft import SftConfig
+from jobs.warm_start import check_warm_start
 from learners.checkpoints import Checkpoints
 from learners.fingerprint import check_inputs, fingerprint, model_fingerprint
 from learners.language import Language
-from learners.lora import check_same_lora, empty_model, target_modules
+from learners.learner import sft_recipe
+from learners.lora import empty_model, target_modules
 from learners.memory import MemoryPlan, plan_memory
 from learners.sft import CHECKPOINTS
 from learners.sft_data import SftDataset
@@ -25,8 +24,6 @@ from learners.sft_examples import (
 )
 from learners.sft_progress import Progress
 from learners.sft_worker import SftTask
-
-_PEFT_PREFIX = "base_model.model."
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +56,7 @@ def prepare(config: SftConfig, folder: Path) -> Prepared:
     model = empty_model(locate(config.model))
     names = target_modules(model, config.lora)
     if config.adapter is not None:
-        _check_warm_start(Path(config.adapter), config.lora, names)
+        check_warm_start(Path(config.adapter), config.lora, names)
     _check_inputs(absolute)
     train, val = _extents(absolute)
     longest = max(int(part.lengths_N.max()) for part in (train, val) if part is not None)
@@ -77,21 +74,10 @@ def prepare(config: SftConfig, folder: Path) -> Prepared:
         train_lengths_N=train.lengths_N,
         val_lengths_N=None if val is None else val.lengths_N,
     )
-    memory = plan_memory(model, config, longest, int(train.labels_N.max()))
+    memory = plan_memory(
+        model, sft_recipe(config), config.cluster, longest, int(train.labels_N.max())
+    )
     return Prepared(task, num_steps, memory)
-
-
-def _check_warm_start(folder: Path, lora: LoraConfig, names: tuple[str, ...]) -> None:
-    modules = check_adapter(read_adapter(folder), ServingLora(max_rank=lora.r, tower=lora.tower))
-    check_same_lora(folder, lora)
-    own = {name.removeprefix(_PEFT_PREFIX) for name in modules}
-    different = sorted(own ^ set(names))
-    if different:
-        side = "has" if different[0] in own else "lacks"
-        raise UserError(
-            f"adapter {folder} is on {len(own)} layers, lora.targets and lora.tower ask for "
-            f"{len(names)}; it {side} {different[0]}"
-        )
 
 
 def _check_inputs(config: SftConfig) -> None:

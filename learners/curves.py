@@ -21,6 +21,13 @@ SFT: Final[Panels] = {
     },
 }
 
+RL: Final[Panels] = {
+    "return of an episode": {"mean_return": "training", "eval_return": "evaluation"},
+    "achievements": {"mean_achievements": "training", "eval_achievements": "evaluation"},
+    "entropy, nats a token": {"entropy": "training"},
+    "divergence, nats a token": {"mismatch_kl": "engine and learner"},
+}
+
 
 def draw_curves(folder: Path, panels: Panels) -> Path:
     """Draw a run's figures beside them; returns where the picture is.

@@ -74,7 +74,12 @@ class Recipe:
 
 def build_learner(config: SftConfig, model: str, device: str) -> Learner:
     """The learner of a fine-tuning run. Arguments and failures as those of `build`."""
-    recipe = Recipe(
+    return build(sft_recipe(config), model, device)
+
+
+def sft_recipe(config: SftConfig) -> Recipe:
+    """What of fine-tuning's settings makes its learner."""
+    return Recipe(
         name=config.model,
         adapter=config.adapter,
         lora=config.lora,
@@ -83,7 +88,6 @@ def build_learner(config: SftConfig, model: str, device: str) -> Learner:
         gradient_checkpointing=config.cluster.gradient_checkpointing,
         seed=config.seed,
     )
-    return build(recipe, model, device)
 
 
 def build(recipe: Recipe, model: str, device: str) -> Learner:

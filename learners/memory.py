@@ -3,7 +3,8 @@
 from dataclasses import dataclass
 from typing import Any, Final
 
-from configs.sft import SftConfig
+from configs.learning import LearnerWorkersConfig
+from learners.learner import Recipe
 from learners.lora import num_lora_weights, target_modules
 
 _GIB: Final = 2**30
@@ -41,27 +42,30 @@ class MemoryPlan:
         )
 
 
-def plan_memory(model: Any, config: SftConfig, longest: int, most_labels: int) -> MemoryPlan:
+def plan_memory(
+    model: Any, recipe: Recipe, workers: LearnerWorkersConfig, longest: int, most_labels: int
+) -> MemoryPlan:
     """Estimate for a micro-batch of the longest rows.
 
     Args:
         model: may be without weights.
-        config: what is trained, and how.
+        recipe: what is trained, and how.
+        workers: how a worker is sized.
         longest: tokens of the longest row.
         most_labels: tokens of the longest answer.
     """
     num_weights = sum(weight.numel() for weight in model.parameters())
-    names = target_modules(model, config.lora)
-    num_trained = num_lora_weights(model, config.lora, names)
-    size = 4 if config.dtype == "float32" else 2
+    names = target_modules(model, recipe.lora)
+    num_trained = num_lora_weights(model, recipe.lora, names)
+    size = 4 if recipe.dtype == "float32" else 2
     text = model.config.text_config
-    rows = config.cluster.micro_batch_size
+    rows = workers.micro_batch_size
     layer = _values_per_token(text)
     kept = text.num_hidden_layers * layer
-    if config.cluster.gradient_checkpointing:
+    if recipe.gradient_checkpointing:
         kept = text.num_hidden_layers * text.hidden_size + layer
     return MemoryPlan(
-        process=_PROCESS_GIB if config.cluster.device == "cpu" else 0.0,
+        process=_PROCESS_GIB if workers.device == "cpu" else 0.0,
         weights=num_weights * size / _GIB,
         trained=num_trained * _TRAINED_BYTES / _GIB,
         activations=rows * longest * kept * size / _GIB,

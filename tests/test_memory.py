@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from learners.learner import sft_recipe
 from learners.lora import empty_model
 from learners.memory import MemoryPlan, plan_memory
 from tests.sft_rows import MODEL, settings
@@ -45,7 +46,8 @@ def four_billion(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 
 def planned(model: str, tmp_path: Path, **changes: object) -> MemoryPlan:
-    return plan_memory(empty_model(model), settings(tmp_path, **changes), 600, 40)
+    config = settings(tmp_path, **changes)
+    return plan_memory(empty_model(model), sft_recipe(config), config.cluster, 600, 40)
 
 
 def test_four_billion_weights_fit_a_gpu_of_24_gib(four_billion: str, tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from configs.rl import RlConfig
 from learners.checkpoints import ADAPTER, Checkpoints
@@ -44,6 +44,17 @@ def keeping(config: RlConfig, learner: Learner, source: Source) -> Iterator["Kee
             yield Keeper(config, learner, source, log)
         finally:
             log.close()
+
+
+def read_account(config: RlConfig) -> dict[str, Any] | None:
+    """The account of play in the last checkpoint; None where there is none."""
+    checkpoints = checkpoints_of(config)
+    steps = checkpoints.steps()
+    if not steps:
+        return None
+    text = (checkpoints.path(steps[-1]) / LEDGER).read_text(encoding="utf-8")
+    account: dict[str, Any] = json.loads(text)
+    return account
 
 
 def checkpoints_of(config: RlConfig) -> Checkpoints[RlProgress]:

@@ -14,7 +14,15 @@ _REFERENCE: Final = "reference"
 
 def build_policy(config: RlConfig, model: str, device: str) -> Learner:
     """The learner of a run, before its first step. Arguments and failures as those of `build`."""
-    recipe = Recipe(
+    learner = build(rl_recipe(config), model, device)
+    if config.algorithm.kl_coef:
+        _add_reference(learner.model)
+    return learner
+
+
+def rl_recipe(config: RlConfig) -> Recipe:
+    """What of a run's settings makes its learner."""
+    return Recipe(
         name=config.policy.model,
         adapter=config.policy.adapter,
         lora=config.lora,
@@ -23,10 +31,6 @@ def build_policy(config: RlConfig, model: str, device: str) -> Learner:
         gradient_checkpointing=config.learner.gradient_checkpointing,
         seed=config.seed,
     )
-    learner = build(recipe, model, device)
-    if config.algorithm.kl_coef:
-        _add_reference(learner.model)
-    return learner
 
 
 @contextmanager

@@ -1,0 +1,123 @@
+"""What jobs.rl shows while it runs: each step, each evaluation, and how play is going meanwhile."""
+
+import json
+import threading
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Final
+
+from actors.rollout import watch_training
+from cluster.errors import PickaxeError
+from cluster.training.setup import TrainingProgress
+from configs.rl import RlConfig
+from learners.metrics_log import METRICS, read_lines
+from learners.ray_train import FAILURES
+from learners.rl.ray_source import WARNINGS
+
+_QUIET_S: Final = 20.0
+"""After so long without a line there is one on the play."""
+
+
+class RlWatch:
+    """Follows a run: its ledger, and what its ranks write to its folder."""
+
+    def __init__(self, config: RlConfig, ledger: Any) -> None:
+        self._config = config
+        self._ledger = ledger
+        self._show = _Show(config)
+        self.progress: TrainingProgress | None = None
+        """What the ledger told last."""
+        self.failure: PickaxeError | None = None
+        """What ended the ledger's play."""
+
+    @contextmanager
+    def watching(self) -> Iterator[None]:
+        """Meanwhile have the ledger play, and print what happens. It is to be closed within."""
+        thread = threading.Thread(target=self._follow, name="rl-watch", daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            thread.join(timeout=60.0)
+            self._show.news()
+
+    def _follow(self) -> None:
+        try:
+            for progress in watch_training(self._ledger):
+                self.progress = progress
+                self._show.played(progress)
+                self._show.news()
+        except PickaxeError as error:
+            self.failure = error
+
+
+class _Show:
+    """Prints each line once; a restart tells the same lines again."""
+
+    def __init__(self, config: RlConfig) -> None:
+        self._folder = folder = Path(config.output)
+        self._config = config
+        self._restarts_left = config.learner.max_failures
+        self._num_lines = len(read_lines(folder / METRICS, 0))
+        self._num_failures = len(_lines(folder / FAILURES))
+        self._num_warnings = len(_lines(folder / WARNINGS))
+        self._quiet_since = time.monotonic()
+        self._num_turns = 0
+
+    def news(self) -> None:
+        """Print what the ranks have written since the last time."""
+        for failure in _lines(self._folder / FAILURES)[self._num_failures :]:
+            self._num_failures += 1
+            self._restarts_left -= 1
+            then = ": starting again from the last checkpoint" if self._restarts_left >= 0 else ""
+            self._say(f"learner {failure['rank']} died ({failure['cause']}){then}")
+        for warning in _lines(self._folder / WARNINGS)[self._num_warnings :]:
+            self._num_warnings += 1
+            self._say(f"warning: {warning['sentence']}")
+        for line in read_lines(self._folder / METRICS, self._num_lines):
+            self._num_lines += 1
+            self._say(told(line, self._config.num_steps))
+
+    def played(self, progress: TrainingProgress) -> None:
+        """Now and then, how play is going."""
+        self._num_turns += sum(summary.num_turns for summary in progress.summaries)
+        quiet_s = time.monotonic() - self._quiet_since
+        if quiet_s < _QUIET_S:
+            return
+        states = ", ".join(f"{number} {state}" for state, number in progress.counts.items())
+        rate = self._num_turns / quiet_s
+        self._say(f"playing by version {progress.version}: {states}; {rate:.0f} decisions/s")
+
+    def _say(self, line: str) -> None:
+        print(line, flush=True)
+        self._quiet_since, self._num_turns = time.monotonic(), 0
+
+
+def told(line: Mapping[str, float], num_steps: int) -> str:
+    """A line of metrics for a reader."""
+    start = f"step {int(line['step'])}/{num_steps}"
+    if "eval_worlds" in line:
+        return (
+            f"{start}: evaluated on {line['eval_worlds']:.0f} worlds: "
+            f"return {line.get('eval_return', float('nan')):.2f}, "
+            f"achievements {line.get('eval_achievements', float('nan')):.2f}, "
+            f"score {line.get('eval_score', float('nan')):.1f}"
+        )
+    return (
+        f"{start}: return {line['mean_return']:.2f}, achievements "
+        f"{line.get('mean_achievements', float('nan')):.2f}, entropy {line['entropy']:.2f}, "
+        f"clipped {line['clip_fraction']:.1%}, gradient {line['grad_norm']:.2f}, "
+        f"mismatch {line.get('mismatch_kl', float('nan')):.1e}, "
+        f"staleness {line['staleness_mean']:.2f}; {line['decisions']:.0f} decisions, "
+        f"waited {line['learner_idle_s']:.0f} s, learned {line['train_s']:.0f} s"
+    )
+
+
+def _lines(path: Path) -> list[dict[str, str]]:
+    try:
+        text = path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        return []
+    return [json.loads(line) for line in text.splitlines() if line.endswith("}")]

@@ -1,0 +1,148 @@
+"""What a rank asks of the rest of the run, asked of the ledger and the store of versions."""
+
+import json
+import time
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import ray
+from ray.exceptions import ActorDiedError, ObjectLostError, RayActorError, RayTaskError
+
+from cluster.errors import FinalError, PickaxeError
+from cluster.names import ACHIEVEMENTS
+from cluster.remote import own_cause, root_cause
+from cluster.scores import crafter_score
+from cluster.training.dealing import Piece
+from cluster.training.evaluations import Evaluation as Played
+from cluster.types import EpisodeSpec, Trajectory
+from learners.rl.progress import Evaluation, version_after
+from learners.rl.source import Play, PolicyVersion, Share
+
+WARNINGS: Final = "warnings.jsonl"
+"""In the run's folder: {"sentence"}, for whoever watches."""
+
+_POLL_S: Final = 0.5
+_RETRY_S: Final = 0.5
+"""Between two tries at an actor that is being restarted."""
+
+
+class RaySource:
+    """Speaks for one rank."""
+
+    def __init__(self, ledger: Any, store: Any, folder: Path, rank: int, num_ranks: int) -> None:
+        """`ledger` and `store` are handles; `folder` is the run's."""
+        self._ledger = ledger
+        self._store = store
+        self._folder = folder
+        self._rank = rank
+        self._num_ranks = num_ranks
+
+    def batch(self, step: int) -> Share:
+        share = None
+        while share is None:  # the ledger answers after some seconds, with a batch or without
+            share = _final(lambda: self._ledger.batch.remote(step, self._rank, self._num_ranks))
+        return Share(
+            step=share.step,
+            groups=share.groups,
+            mine=tuple(_play(piece) for piece in share.mine),
+            stats=_flat(share.stats),
+        )
+
+    def lost(self, specs: Sequence[EpisodeSpec]) -> None:
+        _final(lambda: self._ledger.lost.remote([spec.id for spec in specs]))
+
+    def snapshot(self, num_steps: int) -> dict[str, Any]:
+        told: dict[str, Any] = _ask(lambda: self._ledger.snapshot.remote(num_steps - 1))
+        return told
+
+    def committed(self, step: int) -> None:
+        _final(lambda: self._ledger.committed.remote(step))
+
+    def publish(self, policy: PolicyVersion) -> None:
+        self._give_to_store(policy)
+        in_use = _final(lambda: self._ledger.serve.remote(policy.version))
+        _final(lambda: self._store.retire.remote(in_use))
+
+    def evaluate(self, step: int, policy: PolicyVersion) -> None:
+        self._give_to_store(policy)
+        _final(lambda: self._ledger.evaluate.remote(step, policy.version))
+
+    def _give_to_store(self, policy: PolicyVersion) -> None:
+        files = ray.put(dict(policy.files))
+        _final(lambda: self._store.publish.remote(policy.version, files, policy.canary))
+
+    def evaluations(self, wait_for: Sequence[int] = ()) -> Sequence[Evaluation]:
+        while True:
+            found = _final(lambda: self._ledger.evaluations.remote(-1))
+            done = [_told(one) for one in found]
+            missing = set(wait_for) - {one.step for one in done}
+            if not missing:
+                return done
+            for step in missing:  # a ledger that was restarted may not have heard of it
+                _final(partial(self._ledger.evaluate.remote, step, version_after(step)))
+            time.sleep(_POLL_S)
+
+    def warn(self, sentence: str) -> None:
+        with (self._folder / WARNINGS).open("a", encoding="utf-8") as file:
+            file.write(json.dumps({"sentence": sentence}) + "\n")
+
+
+def _final(call: Callable[[], Any]) -> Any:
+    """As `_ask`; what the other side refuses would be refused again.
+
+    Raises:
+        FinalError: it is refused, or the other side is gone for good.
+    """
+    try:
+        return _ask(call)
+    except PickaxeError as error:
+        raise FinalError(str(error)) from None
+
+
+def _ask(call: Callable[[], Any]) -> Any:
+    """The answer of an actor that may be restarted meanwhile."""
+    while True:
+        try:
+            return ray.get(call())
+        except RayTaskError as error:
+            raise own_cause(error) from None
+        except ActorDiedError as error:
+            raise FinalError(f"a part of the run is gone: {root_cause(error)}") from None
+        except RayActorError:
+            time.sleep(_RETRY_S)
+
+
+def _play(piece: Piece) -> Play:
+    try:
+        trajectory: Trajectory | None = ray.get(piece.trajectory)
+    except ObjectLostError:
+        trajectory = None
+    return Play(group=piece.group, number=piece.number, spec=piece.spec, trajectory=trajectory)
+
+
+def _told(found: Played) -> Evaluation:
+    """An evaluation's figures, over the worlds that say something."""
+    worlds = [world for world in found.worlds if not world.error]
+    figures = {
+        "worlds": float(len(worlds)),
+        "failed_worlds": float(len(found.worlds) - len(worlds)),
+    }
+    if worlds:
+        figures["achievements"] = found.mean_achievements or 0.0
+        unlocked = [[name in world.achievements for name in ACHIEVEMENTS] for world in worlds]
+        figures["score"] = float(crafter_score(np.mean(unlocked, axis=0)))
+    return Evaluation(step=found.step, mean_return=found.mean_return, figures=figures)
+
+
+def _flat(stats: Mapping[str, Any]) -> dict[str, float]:
+    """Figures by name; those of a group of figures by its name, a dot and theirs."""
+    flat: dict[str, float] = {}
+    for name, value in stats.items():
+        if isinstance(value, Mapping):
+            flat.update({f"{name}.{key}": number for key, number in value.items()})
+        else:
+            flat[name] = value
+    return flat
