@@ -1,6 +1,5 @@
 """A PEFT adapter's folder, as bytes, judged before an engine is asked to serve it. Pure."""
 
-import hashlib
 import json
 from collections.abc import Mapping
 from pathlib import Path
@@ -33,15 +32,6 @@ def read_adapter(folder: Path) -> dict[str, bytes]:
         return {name: (folder / name).read_bytes() for name in (CONFIG_FILE, WEIGHTS_FILE)}
     except OSError as error:
         raise UserError(f"adapter {folder} is no PEFT adapter's folder: {error}") from None
-
-
-def digest(files: Mapping[str, bytes]) -> str:
-    """SHA-256 over names and contents: equal adapters have equal digests on every machine."""
-    whole = hashlib.sha256()
-    for name in sorted(files):
-        whole.update(f"{name}\0{len(files[name])}\0".encode())
-        whole.update(files[name])
-    return whole.hexdigest()
 
 
 def check_adapter(files: Mapping[str, bytes], lora: ServingLora) -> frozenset[str]:

@@ -4,43 +4,40 @@ Knows nothing of Ray. vLLM runs the model in a child process of its own.
 """
 
 import asyncio
-import io
-import shutil
-import tempfile
+import contextlib
 from collections import Counter
-from collections.abc import Mapping
-from pathlib import Path
-from typing import Any, Final
+from collections.abc import Iterator, Mapping
+from typing import Any
 
-from actors.adapter import check_adapter, digest
+from actors.adapter import check_adapter
+from actors.adapter_folder import adapter_folder
+from actors.engine_requests import Prompts, completion, sampling, scores, scoring
 from actors.engine_settings import engine_arguments
 from actors.model_files import locate
-from actors.prompt import chat_messages
-from actors.tool import tool_schema
+from cluster.adapter_files import digest
+from cluster.canary import Canary, disagreement
 from cluster.errors import PolicyError, RunError, UserError
 from cluster.types import Completion, GenerationRequest
-from configs.player import EngineConfig
-
-_SHARED_MEMORY: Final = Path("/dev/shm")
+from configs.player import EngineConfig, ServingLora
 
 
 class Engine:
     """Construct with `engine_environment` in place, in a process bound to the engine's cores."""
 
     def __init__(self, model: str, config: EngineConfig) -> None:
-        from transformers import AutoProcessor
         from vllm import AsyncEngineArgs
         from vllm.v1.engine.async_llm import AsyncLLM
 
         model = locate(model)
-        self._config = config
+        self._lora = config.lora
         self._in_flight: Counter[int] = Counter()
         self._adapters: dict[int, Any] = {}
         self._leaving: dict[int, asyncio.Event] = {}
-        self._used_versions: set[int] = {0}
+        self._has_left = asyncio.Event()
+        self._digests: dict[int, str] = {}
+        """Of every version ever loaded: a number is one adapter's for good."""
         self._loading = asyncio.Lock()
-        processors: Any = AutoProcessor
-        self._chat_template = processors.from_pretrained(model).apply_chat_template
+        self._prompt = Prompts(model)
         self._llm: Any = AsyncLLM.from_engine_args(
             AsyncEngineArgs(**engine_arguments(model, config))
         )
@@ -48,7 +45,8 @@ class Engine:
     @property
     def versions(self) -> tuple[int, ...]:
         """What a request may name, oldest first; 0 is the base model."""
-        return (0, *(version for version in self._adapters if version not in self._leaving))
+        served = (version for version in self._adapters if version not in self._leaving)
+        return (0, *sorted(served))
 
     @property
     def num_in_flight(self) -> int:
@@ -71,7 +69,16 @@ class Engine:
 
     def prepare(self, request: GenerationRequest) -> tuple[dict[str, Any], Any]:
         """A request as vLLM takes it: prompt and sampling parameters."""
-        return self._prompt(request), _sampling(request)
+        return self._prompt(request), sampling(request)
+
+    async def ping(self) -> None:
+        """Returns once the engine's own process has answered.
+
+        Raises:
+            RunError: it is dead.
+        """
+        with self._alive():
+            await self._llm.list_loras()
 
     async def generate(self, request: GenerationRequest, request_id: str) -> Completion:
         """Answer one request.
@@ -80,167 +87,165 @@ class Engine:
             PolicyError: this request can't be served (unknown version, prompt too long).
             RunError: the engine is dead.
         """
-        from vllm.exceptions import VLLMClientError
-        from vllm.v1.engine.exceptions import EngineDeadError, EngineGenerateError
-
-        if request.version not in self.versions:
-            raise PolicyError(f"version {request.version} is not among {self.versions} served here")
-        self._in_flight[request.version] += 1
+        version = request.version
+        if version not in self.versions:
+            raise PolicyError(f"version {version} is not among {self.versions} served here")
+        self._in_flight[version] += 1
         try:
-            adapter = self._adapters.get(request.version)
-            (output,) = [
-                output
-                async for output in self._llm.generate(
-                    self._prompt(request), _sampling(request), request_id, lora_request=adapter
-                )
-            ]
-        except (VLLMClientError, ValueError) as error:
-            raise PolicyError(f"the engine refuses the request: {error}") from None
-        except EngineDeadError:
-            raise RunError(self.cause_of_death()) from None
-        except EngineGenerateError as error:
-            raise PolicyError(f"the engine failed at the request: {error.__cause__!r}") from None
+            with self._answering():
+                adapter = self._adapters.get(version)
+                output = await self._answer(*self.prepare(request), request_id, adapter)
         finally:
-            self._in_flight[request.version] -= 1
-            if request.version in self._leaving and not self._in_flight[request.version]:
-                self._leaving[request.version].set()
-        return _completion(output, request)
+            self._in_flight[version] -= 1
+            if version in self._leaving and not self._in_flight[version]:
+                self._leaving[version].set()
+        return completion(output, request)
 
-    async def load(self, version: int, files: Mapping[str, bytes]) -> str:
-        """Serve an adapter under a version number never used before.
+    async def load(
+        self, version: int, files: Mapping[str, bytes], canary: Canary | None = None
+    ) -> str:
+        """Prove an adapter and serve it; one that is served already stays as it is.
+
+        Waits for versions that are being unloaded where it needs their room.
 
         Args:
-            version: at least 1.
+            version: at least 1; a number that another adapter has had is refused.
             files: the adapter's folder: file name -> content.
+            canary: None: what the adapter answers is not compared with the learner's word.
 
         Returns:
             The digest of what was loaded.
 
         Raises:
             UserError: the adapter can't be served as it was trained.
-            RunError: the number was used before, or there is no room for another version.
+            RunError: the number is another adapter's, there is no room for another version, the
+                canary is answered otherwise than by the learner, or the engine is dead.
         """
+        adapter_digest = digest(files)
         async with self._loading:
-            modules = self._admit(version, files)
-            self._used_versions.add(version)
-            self._adapters[version] = await self._add(version, files, len(modules))
-        return digest(files)
+            if self._digests.get(version, adapter_digest) != adapter_digest:
+                raise RunError(f"version {version} is another adapter's: give it a new number")
+            if version not in self.versions:
+                modules = check_adapter(files, self._serving_lora())
+                await self._make_room(version)
+                self._digests[version] = adapter_digest
+                with self._alive():
+                    self._adapters[version] = await self._add(version, files, len(modules), canary)
+        return adapter_digest
 
     async def unload(self, version: int) -> None:
         """Take no more requests for a version, wait for those in flight, and let it go.
 
         Raises:
-            RunError: the version is not served here.
+            RunError: the version is not served here, or the engine is dead.
         """
         if version == 0 or version not in self.versions:
             raise RunError(f"version {version} is not among {self.versions[1:]} loaded here")
         self._leaving[version] = asyncio.Event()
         if self._in_flight[version]:
             await self._leaving[version].wait()
-        await self._llm.remove_lora(version)
+        with self._alive():
+            await self._llm.remove_lora(version)
         del self._adapters[version], self._leaving[version], self._in_flight[version]
+        self._has_left.set()
+
+    async def next_token(self, canary: Canary, adapter: Any) -> dict[int, float]:
+        """What the engine says of the canary's tokens: id -> nats.
+
+        Args:
+            canary: whose `request.version` is not looked at.
+            adapter: vLLM's `LoRARequest`; None is the base model.
+        """
+        tokens = tuple(canary.logprobs)
+        name = f"canary-{adapter.lora_int_id if adapter else 0}"
+        with self._answering():
+            prompt = self._prompt(canary.request, canary.answer_prefix)
+            return scores(await self._answer(prompt, scoring(tokens), name, adapter), tokens)
 
     def close(self) -> None:
         """End the engine's process; the engine is of no use afterwards."""
         self._llm.shutdown(timeout=1)
         del self._llm  # its finaliser would fail in an interpreter that is half gone
 
-    def _admit(self, version: int, files: Mapping[str, bytes]) -> frozenset[str]:
-        lora = self._config.lora
-        if lora is None:
+    async def _answer(
+        self, prompt: dict[str, Any], parameters: Any, request_id: str, adapter: Any
+    ) -> Any:
+        answers = self._llm.generate(prompt, parameters, request_id, lora_request=adapter)
+        (output,) = [output async for output in answers]
+        return output
+
+    @contextlib.contextmanager
+    def _answering(self) -> Iterator[None]:
+        """Within, vLLM's failures are our own: PolicyError, or RunError where it is dead."""
+        from vllm.exceptions import VLLMClientError
+        from vllm.v1.engine.exceptions import EngineGenerateError
+
+        try:
+            with self._alive():
+                yield
+        except (VLLMClientError, ValueError) as error:
+            raise PolicyError(f"the engine refuses the request: {error}") from None
+        except EngineGenerateError as error:
+            raise PolicyError(f"the engine failed at the request: {error.__cause__!r}") from None
+
+    @contextlib.contextmanager
+    def _alive(self) -> Iterator[None]:
+        """Within, the engine's death is a RunError."""
+        from vllm.v1.engine.exceptions import EngineDeadError
+
+        try:
+            yield
+        except EngineDeadError:
+            raise RunError(self.cause_of_death()) from None
+
+    def _serving_lora(self) -> ServingLora:
+        if self._lora is None:
             raise UserError("this engine serves no adapters: add the section engine.lora")
-        modules = check_adapter(files, lora)
-        if version in self._used_versions:
-            raise RunError(f"version {version} was used before: every adapter needs a new number")
-        if len(self._adapters) >= lora.max_versions:
-            raise RunError(
-                f"versions {self.versions[1:]} fill engine.lora.max_versions {lora.max_versions}: "
-                "unload one first"
-            )
-        return modules
+        return self._lora
 
-    async def _add(self, version: int, files: Mapping[str, bytes], num_modules: int) -> Any:
-        from vllm.lora.request import LoRARequest
+    async def _make_room(self, version: int) -> None:
+        max_versions = self._serving_lora().max_versions
+        while len(self._adapters) >= max_versions or version in self._leaving:
+            if not self._leaving:
+                raise RunError(
+                    f"versions {self.versions[1:]} fill engine.lora.max_versions {max_versions}: "
+                    "unload one first"
+                )
+            self._has_left.clear()
+            await self._has_left.wait()
 
-        folder = _private_folder(sum(map(len, files.values())))
-        # Name, id and path are all new: vLLM's caches are keyed by one or another of them.
-        adapter = LoRARequest(f"policy-v{version}", version, str(folder))
-        try:
-            for name, content in files.items():
-                (folder / name).write_bytes(content)
-            await self._llm.add_lora(adapter)
-        finally:
+    async def _add(
+        self, version: int, files: Mapping[str, bytes], num_modules: int, canary: Canary | None
+    ) -> Any:
+        with adapter_folder(files) as folder:
+            adapter = self._adapter(version, folder)
             # The engine holds the matrices, and never reads again what it need not evict.
-            shutil.rmtree(folder)
+            await self._llm.add_lora(adapter)
         try:
-            await self._prove(version, num_modules)
-        except UserError:
+            await self._prove(adapter, num_modules, canary)
+        except (UserError, RunError, PolicyError):
             await self._llm.remove_lora(version)
             raise
         return adapter
 
-    async def _prove(self, version: int, num_modules: int) -> None:
+    def _adapter(self, version: int, folder: str) -> Any:
+        """Name, id and path are all new: vLLM's caches are keyed by one or another of them."""
+        from vllm.lora.request import LoRARequest
+
+        return LoRARequest(f"policy-v{version}", version, folder)
+
+    async def _prove(self, adapter: Any, num_modules: int, canary: Canary | None) -> None:
+        version = adapter.lora_int_id
         for loaded, unused in await self._llm.collective_rpc("adapter_modules", args=(version,)):
             if loaded == num_modules and not unused:
                 continue
-            hint = "" if self._config.lora and self._config.lora.tower else " (engine.lora.tower?)"
+            hint = "" if self._serving_lora().tower else " (engine.lora.tower?)"
             raise UserError(
                 f"the engine loaded {loaded} of the adapter's {num_modules} modules and would "
                 f"ignore {unused}{hint}: leave these out of the adapter's target_modules"
             )
-
-    def _prompt(self, request: GenerationRequest) -> dict[str, Any]:
-        from PIL import Image
-
-        text = self._chat_template(
-            chat_messages(request.system, request.text, len(request.images)),
-            tools=[tool_schema(request.max_actions)],
-            add_generation_prompt=True,
-            tokenize=False,
-        )
-        prompt: dict[str, Any] = {"prompt": text}
-        if request.images:
-            pictures = [Image.open(io.BytesIO(png)).convert("RGB") for png in request.images]
-            prompt["multi_modal_data"] = {"image": pictures}
-        return prompt
-
-
-def _sampling(request: GenerationRequest) -> Any:
-    from vllm import SamplingParams
-    from vllm.sampling_params import RequestOutputKind
-
-    return SamplingParams(
-        temperature=request.temperature,
-        top_p=request.top_p,
-        max_tokens=request.max_tokens,
-        seed=request.seed,
-        logprobs=0,
-        output_kind=RequestOutputKind.FINAL_ONLY,
-    )
-
-
-def _completion(output: Any, request: GenerationRequest) -> Completion:
-    answer = output.outputs[0]
-    token_ids = tuple(answer.token_ids)
-    return Completion(
-        text=answer.text,
-        finish_reason=answer.finish_reason or "",
-        prompt_ids=tuple(output.prompt_token_ids),
-        token_ids=token_ids,
-        logprobs=tuple(
-            float(step[token].logprob)
-            for token, step in zip(token_ids, answer.logprobs, strict=True)
-        ),
-        temperature=request.temperature,
-        version=request.version,
-        num_prompt_tokens=len(output.prompt_token_ids),
-        num_completion_tokens=len(token_ids),
-    )
-
-
-def _private_folder(num_bytes: int) -> Path:
-    """On tmpfs where that has room to spare, else where temporary files go."""
-    has_room = _SHARED_MEMORY.is_dir() and shutil.disk_usage(_SHARED_MEMORY).free > 4 * num_bytes
-    return Path(
-        tempfile.mkdtemp(prefix="pickaxe-adapter-", dir=_SHARED_MEMORY if has_room else None)
-    )
+        if canary is None:
+            return
+        contradiction = disagreement(canary, await self.next_token(canary, adapter))
+        if contradiction:
+            raise RunError(f"version {version} is not what the learner has: {contradiction}")

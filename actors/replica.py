@@ -10,17 +10,18 @@ import os
 import sys
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import NoReturn
 
 import ray
-from ray.exceptions import RayActorError
+from ray.exceptions import RayError
 from ray.util.metrics import Counter, Gauge
 
 from actors.engine import Engine
 from actors.engine_settings import engine_environment
-from cluster.errors import PolicyError, RunError, UserError
+from cluster.canary import Canary
+from cluster.errors import FatalPolicyError, PickaxeError, RunError
 from cluster.types import Completion, GenerationRequest
 from configs.player import EngineConfig
 
@@ -66,6 +67,7 @@ class Replica:
             self._engine = Engine(model, config)
         self._store = store
         self._fetching = asyncio.Lock()
+        self._unloading: set[asyncio.Task[None]] = set()
         threading.Thread(target=self._watch, name="watch-engine", daemon=True).start()
 
     async def ready(self) -> ReplicaState:
@@ -98,26 +100,54 @@ class Replica:
         return replace(completion, replica=self._name)
 
     async def _fetch(self, version: int) -> None:
-        """Load a version that was published before this replica was restarted."""
+        """Prove and load a version that was published before this replica was restarted."""
         if version in self._engine.versions or not self._store:
             return
         async with self._fetching:
             if version in self._engine.versions:  # fetched for another request meanwhile
                 return
             try:
-                files = await ray.get_actor(self._store).files.remote(version)
-                if files is not None:
-                    await self._engine.load(version, files)
-            except (RunError, UserError, ValueError, RayActorError) as error:
-                raise PolicyError(f"version {version} can't be had again: {error}") from None
+                policy = await ray.get_actor(self._store).policy.remote(version)
+                if policy is not None:
+                    await self.load(version, await policy.files, policy.canary)
+            except (PickaxeError, ValueError, RayError) as error:
+                raise FatalPolicyError(f"version {version} can't be had again: {error}") from None
 
-    async def load(self, version: int, files: Mapping[str, bytes]) -> str:
-        """Serve an adapter version; returns its digest. Raises as `Engine.load`."""
-        return await self._engine.load(version, files)
+    async def load(
+        self, version: int, files: Mapping[str, bytes], canary: Canary | None = None
+    ) -> str:
+        """Prove and serve an adapter version; returns its digest. Raises as `Engine.load`."""
+        try:
+            return await self._engine.load(version, files, canary)
+        except RunError as error:
+            if self._engine.is_dead:
+                _end(str(error))
+            raise
 
     async def unload(self, version: int) -> None:
         """Let a version go once nothing in flight needs it. Raises as `Engine.unload`."""
         await self._engine.unload(version)
+
+    async def retire(self, newest: int, in_use: Sequence[int]) -> None:
+        """Unload what is older than `newest` and not in use; does not wait for it."""
+        for version in self._engine.versions[1:]:
+            if version < newest and version not in in_use:
+                unloading = asyncio.create_task(self._retire(version))
+                self._unloading.add(unloading)
+                unloading.add_done_callback(self._unloading.discard)
+
+    async def _retire(self, version: int) -> None:
+        try:
+            await self._engine.unload(version)
+        except RunError as error:
+            _end(str(error))
+
+    async def ping(self) -> None:
+        """Returns once the engine's own process has answered."""
+        try:
+            await self._engine.ping()
+        except RunError as error:
+            _end(str(error))
 
     def _watch(self) -> None:
         """Also while idle: a dead engine in a living actor would serve nobody, unnoticed."""

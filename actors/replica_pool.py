@@ -2,7 +2,7 @@
 
 import contextlib
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Final
 
 import ray
 from ray.exceptions import RayActorError, RayTaskError
@@ -20,7 +20,9 @@ from cluster.policy_store import PolicyStore
 from cluster.remote import own_cause, root_cause, wait_until_ready
 from configs.player import EngineConfig
 
-_PLACE_TIMEOUT_S = 60.0
+_PLACE_TIMEOUT_S: Final = 60.0
+_PATIENCE_S: Final = 300.0
+"""For a first replica to serve a new version, where all are being restarted."""
 
 
 class ReplicaPool:
@@ -42,7 +44,8 @@ class ReplicaPool:
         self._engine = engine
         self._max_restarts = max_restarts
         self._groups: list[PlacementGroup] = []
-        self._store: Any = None
+        self.store: Any = None
+        """Handle of the `PolicyStore`, through which versions are published and retired."""
         self.handles: list[Any] = []
 
     def __enter__(self) -> "ReplicaPool":
@@ -66,19 +69,17 @@ class ReplicaPool:
         wait_until_ready(self.handles, "replica", timeout_s)
 
     def load(self, version: int, files: Mapping[str, bytes]) -> None:
-        """Give every replica an adapter, once through the object store.
+        """Have every replica serve an adapter of which nobody says what it would answer.
 
         Raises:
-            PickaxeError: a replica refuses it.
+            PickaxeError: a replica refuses it, or none is left.
         """
-        shared = ray.put(dict(files))
         try:
-            ray.get(self._store.publish.remote(version, shared))
-            ray.get([handle.load.remote(version, shared) for handle in self.handles])
+            ray.get(self.store.publish.remote(version, dict(files)))
         except RayTaskError as error:
             raise own_cause(error) from None
         except RayActorError as error:
-            raise RunError(f"a replica died while loading: {root_cause(error)}") from None
+            raise RunError(f"the policy store died: {root_cause(error)}") from None
 
     def unload(self, version: int) -> None:
         """Let a version go on every replica that has it."""
@@ -87,12 +88,12 @@ class ReplicaPool:
                 ray.get(handle.unload.remote(version))
 
     def stop(self) -> None:
-        for handle in (*self.handles, self._store):
+        for handle in (*self.handles, self.store):
             if handle is not None:
                 ray.kill(handle)
         for group in self._groups:
             remove_placement_group(group)
-        self.handles, self._groups, self._store = [], [], None
+        self.handles, self._groups, self.store = [], [], None
 
     def _place(self) -> None:
         bundle = {"CPU": float(self._engine.cores)}
@@ -110,13 +111,14 @@ class ReplicaPool:
 
     def _start(self) -> None:
         store = ray.remote(PolicyStore).options(name=self._store_name, num_cpus=0)
-        self._store = store.remote()
+        self.store = store.remote(self.names, self._engine.silence_timeout_s, _PATIENCE_S)
         num_on_node: dict[str, int] = {}
         for name, group in zip(self.names, self._groups, strict=True):
             node = placement_group_table(group)["bundles_to_node_id"][0]
             slot = num_on_node.get(node, 0)
             num_on_node[node] = slot + 1
             self.handles.append(self._actor(name, group, slot))
+        self.store.watch.remote()
 
     def _actor(self, name: str, group: PlacementGroup, slot: int) -> Any:
         gpu = self._engine.device == "gpu"

@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from actors.adapter import CONFIG_FILE, WEIGHTS_FILE, check_adapter, digest, read_adapter
+from actors.adapter import CONFIG_FILE, WEIGHTS_FILE, check_adapter, read_adapter
+from cluster.adapter_files import digest
 from cluster.errors import UserError
 from configs.player import ServingLora
 

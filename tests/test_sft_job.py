@@ -9,7 +9,8 @@ import pytest
 from peft import PeftModel
 from transformers import Qwen3VLForConditionalGeneration
 
-from actors.adapter import check_adapter, digest, read_adapter
+from actors.adapter import check_adapter, read_adapter
+from cluster.adapter_files import digest
 from configs.load import dump
 from configs.player import ServingLora
 from tests.running import Cluster, alive_with, job, ray_cluster, run_job, wait_for

@@ -1,0 +1,76 @@
+"""Calls of replicas that may be dead, be restarted, or hang."""
+
+import asyncio
+import sys
+from collections.abc import Sequence
+from typing import Any, Final
+
+import ray
+from ray.exceptions import ActorDiedError, RayActorError, RayTaskError
+
+from cluster.remote import own_cause, root_cause
+
+_PING_EVERY_S: Final = 5.0
+
+
+class AwayError(Exception):
+    """The replica is being restarted, or was killed to be."""
+
+
+class GoneError(Exception):
+    """The replica will not come back."""
+
+
+class Replicas:
+    """By name. One that hangs is killed, and Ray restarts it. Use from one event loop."""
+
+    def __init__(self, names: Sequence[str], silence_timeout_s: float) -> None:
+        self._names = tuple(names)
+        self._silence_timeout_s = silence_timeout_s
+
+    async def each(self, method: str, *args: Any) -> list[Any]:
+        """Call all of them at the same time.
+
+        Returns:
+            What each gave, or what its call ended in: AwayError, GoneError, or its own failure.
+        """
+        calls = (self._call(name, self._silence_timeout_s, method, *args) for name in self._names)
+        return await asyncio.gather(*calls, return_exceptions=True)
+
+    async def watch(self) -> None:
+        """Kill whichever does not answer; returns when all are gone for good."""
+        await asyncio.gather(*map(self._watch, self._names))
+
+    async def _watch(self, name: str) -> None:
+        timeout_s = None
+        while True:
+            try:
+                await self._call(name, timeout_s, "ping")
+            except GoneError:
+                return
+            except AwayError:
+                pass
+            # Until its first answer it is being started, however long that takes. Later on Ray
+            # tells of a start under way.
+            timeout_s = self._silence_timeout_s
+            await asyncio.sleep(_PING_EVERY_S)
+
+    async def _call(self, name: str, timeout_s: float | None, method: str, *args: Any) -> Any:
+        try:
+            handle = ray.get_actor(name)
+        except ValueError:
+            raise GoneError(f"{name} is dead") from None
+        try:
+            async with asyncio.timeout(timeout_s):
+                return await getattr(handle, method).remote(*args)
+        except RayTaskError as error:  # first: it is of the class of its cause as well
+            raise own_cause(error) from None
+        except TimeoutError:
+            cause = f"{name} did not answer {method} for {timeout_s:g} s"
+            print(f"{cause}: it is killed, to be restarted", file=sys.stderr, flush=True)
+            ray.kill(handle, no_restart=False)
+            raise AwayError(cause) from None
+        except ActorDiedError as error:
+            raise GoneError(root_cause(error)) from None
+        except RayActorError as error:
+            raise AwayError(root_cause(error)) from None
