@@ -187,6 +187,8 @@ class Ledger:
 
     def take_dropped(self) -> list[tuple[EpisodeSpec, str]]:
         """Dropped episodes and why, once: they are forgotten."""
+        if not self._counts[EpisodeState.DROPPED]:
+            return []
         dropped = [(entry.spec, "; ".join(entry.reasons)) for entry in self._dropped()]
         self.forget(spec for spec, _ in dropped)
         return dropped

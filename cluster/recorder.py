@@ -1,7 +1,7 @@
 """Parts of the traces: having them written, whatever dies meanwhile, and taking them back."""
 
 import asyncio
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -71,12 +71,16 @@ class Recorder:
         await _insist(self._writer.ready.remote)
 
     def record(self, part: Part) -> None:
-        """Begin to write."""
-        task = self._tasks.start(self._record(part))
+        """Begin to write; what was asked before under the same name is written before."""
+        before = [task for task, name in self._writing.items() if name == part.name]
+        task = self._tasks.start(self._record(part, before))
         self._writing[task] = part.name
         task.add_done_callback(self._writing.pop)
 
-    async def _record(self, part: Part) -> None:
+    async def _record(self, part: Part, before: Sequence["asyncio.Task[None]"]) -> None:
+        if before:
+            # A writer that is restarted is asked for both again, and the last one is to stay.
+            await asyncio.wait(before)
         self._on_end(part, await write(self._writer, part))
 
     def __len__(self) -> int:
@@ -86,6 +90,11 @@ class Recorder:
     def is_writing(self, names: Iterable[str]) -> bool:
         """Whether one of these parts is not durable yet."""
         return not set(self._writing.values()).isdisjoint(names)
+
+    async def written(self, name: str) -> None:
+        """Return once no part of this name is being written any more."""
+        while tasks := [task for task, writing in self._writing.items() if writing == name]:
+            await asyncio.wait(tasks)
 
     async def finish(self, timeout_s: float) -> None:
         """Until everything is durable, or for so long."""

@@ -1,5 +1,6 @@
 """The batch of a step, dealt out to ranks."""
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -91,7 +92,7 @@ def test_a_batch_says_what_it_is_made_of() -> None:
 def test_staleness_counts_the_versions_since() -> None:
     run = ready()
     run.share(0, 1)
-    run.account.committed(0)
+    run.account.committed(0, run.dealing.given)
     run.dealing.committed()
     run.play(2).play(3)
     share = run.dealing.share(1, 0, 1)
@@ -107,7 +108,7 @@ def test_a_step_can_be_committed_once_every_rank_was_dealt_its_share() -> None:
         run.dealing.check(0)
     run.share(1)
     run.dealing.check(0)
-    run.account.committed(0)
+    run.account.committed(0, run.dealing.given)
     run.dealing.committed()
     run.dealing.check(0)
 
@@ -139,6 +140,29 @@ def test_the_same_play_read_back_changes_nothing() -> None:
     run.account.came_in(told(again, 1, float(piece.number), turns), "again")
     assert run.dealing.is_dealt(0)
     assert run.share(0).mine[0].trajectory == "again"
+
+
+def test_another_play_of_the_same_credit_is_not_the_same() -> None:
+    run = ready()
+    piece = run.share(0).mine[0]
+    run.share(1)
+    (again,) = run.account.lost([piece.spec])
+    turns = 1 + piece.group + piece.number
+    alike = told(again, 1, float(piece.number), turns)
+    other = replace(alike, summary=replace(alike.summary, duration_s=1.25))
+    run.account.came_in(other, "other")
+    assert not run.dealing.is_dealt(0)
+
+
+def test_what_ranks_were_given_is_counted_rank_by_rank() -> None:
+    run = ready()
+    assert run.dealing.given == ()
+    first = [piece.spec for piece in run.share(0).mine]
+    assert list(run.dealing.given) == first
+    run.share(0)
+    assert list(run.dealing.given) == first
+    assert len(set(run.dealing.given) | {piece.spec for piece in run.share(1).mine}) == 4
+    assert len(run.dealing.given) == 4
 
 
 def test_with_another_number_of_ranks_all_must_ask_again() -> None:

@@ -117,6 +117,18 @@ def test_bytes_that_are_held_stop_admission_but_never_the_next_batch() -> None:
     assert groups.admit(0) == []
 
 
+def test_episodes_under_way_count_by_what_came_in_so_far() -> None:
+    groups = started(max_held_bytes=70, max_staleness=2, max_consecutive_drops=9)
+    first = groups.admit(0)
+    assert len(first) == 6
+    play(groups, first[0], 0, num_bytes=10)
+    for group in first[1:]:
+        groups.failed(group.specs[0], "its worker died")
+    # Held are 20. Each group under way is going to add 20 more: with 2 of them there is room for
+    # a third, with 3 there is none.
+    assert len(groups.admit(0)) == 3
+
+
 # Episodes
 
 

@@ -6,6 +6,7 @@ import pytest
 
 from cluster.errors import RunError
 from cluster.training.account import TrainingAccount
+from cluster.training.setup import Books
 from cluster.types import EpisodeSpec
 from tests.training_play import judge, setup, told, told_of_error, without_decision
 
@@ -20,6 +21,16 @@ def play(account: TrainingAccount, index: int, version: int = 1) -> None:
         account.came_in(told(spec, version, float(reward)), f"ref {spec.id}")
 
 
+def batch(account: TrainingAccount, step: int = 0) -> list[EpisodeSpec]:
+    """Its episodes."""
+    return [spec for group in account.batch(step) or () for spec in group.specs]
+
+
+def commit(account: TrainingAccount, step: int = 0) -> None:
+    """One rank has trained on the whole batch."""
+    assert account.committed(step, batch(account, step))
+
+
 def spec(seed: int, sample: int) -> EpisodeSpec:
     return EpisodeSpec(seed=seed, sample=sample)
 
@@ -30,8 +41,7 @@ def test_the_first_version_is_one_and_each_step_makes_one_more() -> None:
     assert account.admit(1) == {0: 1, 1: 1}
     play(account, 0)
     play(account, 1)
-    account.batch(0)
-    account.committed(0)
+    commit(account)
     assert account.newest == 2
     assert account.admit(1) == {}
     assert account.admit(2) == {2: 2, 3: 2}
@@ -113,8 +123,7 @@ def test_what_is_lost_is_to_be_had_again_while_its_group_is_open() -> None:
     assert account.batch(0) is None
     account.came_in(told(first.specs[0], 1, 0.0), "again")
     assert account.trajectory(first.specs[0]) == "again"
-    account.batch(0)
-    account.committed(0)
+    commit(account)
     assert account.lost(second.specs) == []
 
 
@@ -133,9 +142,8 @@ def test_a_commit_lets_go_of_what_was_trained_alone() -> None:
     account.admit(1)
     for index in range(3):
         play(account, index)
-    account.batch(0)
-    assert account.committed(0)
-    assert not account.committed(0)
+    commit(account)
+    assert not account.committed(0, ())
     assert account.open() == {2: 1, 3: 1}
     assert account.missing(2) == ()
     assert account.missing(0) == (spec(7, 0), spec(7, 1))
@@ -153,8 +161,7 @@ def test_earlier_play_is_used_if_its_versions_fit(
     account.admit(1)
     play(account, 0)
     play(account, 1)
-    account.batch(0)
-    account.committed(0)
+    commit(account)
     assert account.is_usable(told(spec(9, 0), version, 1.0), oldest) is is_usable
 
 
@@ -168,8 +175,7 @@ def test_a_restored_account_plays_what_was_open_with_the_version_served_now() ->
     account.admit(1)
     play(account, 0)
     play(account, 2)
-    account.batch(0)
-    text = json.dumps(account.snapshot(0))
+    text = json.dumps(account.snapshot(0, batch(account)))
     again = TrainingAccount(setup(), judge, json.loads(text))
     assert (again.step, again.newest) == (1, 2)
     assert again.open() == {1: 1, 3: 1}
@@ -178,4 +184,69 @@ def test_a_restored_account_plays_what_was_open_with_the_version_served_now() ->
 
 
 def test_before_the_first_step_there_is_a_snapshot_too() -> None:
-    assert TrainingAccount(setup(), judge, started().snapshot(-1)).newest == 1
+    assert TrainingAccount(setup(), judge, started().snapshot(-1, ())).newest == 1
+
+
+def test_books_of_a_run_that_loses_nothing() -> None:
+    account = started()
+    account.admit(1)
+    first, _ = account.missing(3)
+    account.failed(first, "its worker died")
+    for index in range(3):
+        play(account, index)
+    commit(account)
+    # 4 groups of 2: two trained, one whole, one dropped.
+    assert account.books() == Books(
+        num_steps=3, step=1, asked=8, trained=4, dropped=2, lost=0, doubled=0
+    )
+
+
+def test_an_episode_that_no_rank_was_given_is_lost() -> None:
+    account = started()
+    account.admit(1)
+    play(account, 0)
+    play(account, 1)
+    account.committed(0, batch(account)[1:])
+    books = account.books()
+    assert (books.asked, books.trained, books.lost, books.doubled) == (8, 3, 1, 0)
+
+
+def test_an_episode_that_two_ranks_were_given_is_doubled() -> None:
+    account = started()
+    account.admit(1)
+    play(account, 0)
+    play(account, 1)
+    given = batch(account)
+    account.committed(0, [*given, given[2]])
+    books = account.books()
+    assert (books.trained, books.lost, books.doubled) == (4, 0, 1)
+
+
+def test_books_go_on_after_a_restart() -> None:
+    account = started()
+    account.admit(1)
+    play(account, 0)
+    play(account, 1)
+    given = batch(account)
+    text = json.dumps(account.snapshot(0, given))
+    commit(account)
+    again = TrainingAccount(setup(), judge, json.loads(text))
+    assert again.books() == account.books()
+    for index in (2, 3):
+        play(again, index)
+    # Two of the second batch, and two that the first start has trained: these are doubled, and of
+    # the second batch two are missing.
+    again.committed(1, [*batch(again, 1)[:2], *given[:2]])
+    books = again.books()
+    assert (books.trained, books.lost, books.doubled) == (6, 2, 2)
+
+
+def test_a_snapshot_asked_again_after_the_commit_counts_nothing_twice() -> None:
+    account = started()
+    account.admit(1)
+    play(account, 0)
+    play(account, 1)
+    given = batch(account)
+    before = account.snapshot(0, given)
+    account.committed(0, given)
+    assert account.snapshot(0, ())["tally"] == before["tally"]

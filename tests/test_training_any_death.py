@@ -246,6 +246,8 @@ async def test_every_step_is_taken_whatever_dies(
     progress = await run.call("progress")
     assert progress.step == NUM_STEPS
     assert progress.counts["trained"] == 4 * NUM_STEPS
+    assert (progress.books.step, progress.books.trained) == (NUM_STEPS, 4 * NUM_STEPS)
+    assert (progress.books.lost, progress.books.doubled) == (0, 0)
     while len(run.evaluated) < NUM_STEPS:
         for step in range(1, NUM_STEPS + 1):
             await run.call("evaluate", step, step + 1)

@@ -116,7 +116,9 @@ class Run:
             timeout_s=60.0,
             max_attempts=3,
         )
-        writer = ray.remote(self.writer).options(num_cpus=0).remote(self.traces)
+        writer = ray.remote(self.writer).options(num_cpus=0, max_restarts=5).remote(self.traces)
+        # Ray ends an actor whose last handle is gone: a killed ledger holds none.
+        self.trace_writer = writer
         self.ledger = (
             ray.remote(TrainingLedger)
             .options(num_cpus=0, max_restarts=5, max_task_retries=-1)

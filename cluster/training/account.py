@@ -13,7 +13,8 @@ from cluster.trace_writer import Part
 from cluster.training.batches import Group
 from cluster.training.figures import Mishaps, credit_in
 from cluster.training.groups import Groups
-from cluster.training.setup import GroupSetup
+from cluster.training.setup import Books, GroupSetup
+from cluster.training.tally import Tally
 from cluster.types import Ending, EpisodeSpec
 
 Judge = Callable[[Sequence[Credit]], str]
@@ -49,6 +50,7 @@ class TrainingAccount:
             Groups(setup, judged) if snapshot is None else Groups.restore(setup, judged, snapshot)
         )
         self._held: dict[EpisodeSpec, Any] = {}
+        self._tally = Tally(setup.index, None if snapshot is None else snapshot["tally"])
 
     @property
     def step(self) -> int:
@@ -68,6 +70,21 @@ class TrainingAccount:
         """How many episodes are in each state; together, those admitted."""
         return self._groups.counts()
 
+    def books(self) -> Books:
+        """What became of the episodes so far."""
+        counts, tally = self._groups.counts(), self._tally
+        ended = tally.num_trained + counts["dropped"]
+        under_way = counts["playing"] + counts["finished"] + counts["batched"]
+        return Books(
+            num_steps=self._setup.num_steps,
+            step=self.step,
+            asked=tally.num_asked,
+            trained=tally.num_trained,
+            dropped=counts["dropped"],
+            lost=tally.num_asked - ended - under_way,
+            doubled=tally.num_doubled,
+        )
+
     def mishaps(self, num_replayed: int) -> Mishaps:
         """So far, with what is not known here."""
         return Mishaps(
@@ -80,7 +97,9 @@ class TrainingAccount:
 
     def admit(self, version: int) -> dict[int, int]:
         """Let in what may be played now, while `version` is served."""
-        return _versions(self._groups.admit(version - _FIRST))
+        admitted = self._groups.admit(version - _FIRST)
+        self._tally.let_in(sum(len(group.specs) for group in admitted))
+        return _versions(admitted)
 
     def reopen(self, version: int) -> dict[int, int]:
         """After a restart: what is still to be played, while `version` is served."""
@@ -88,8 +107,7 @@ class TrainingAccount:
 
     def open(self) -> dict[int, int]:
         """Those that are neither trained nor dropped."""
-        opened = self._groups.snapshot(self._groups.step)["open"]
-        return {index: version + _FIRST for index, version in opened}
+        return _versions(self._groups.open())
 
     def missing(self, index: int) -> tuple[EpisodeSpec, ...]:
         """The episodes of a group that are not held."""
@@ -159,14 +177,19 @@ class TrainingAccount:
             return None  # the step before it is about to be committed
         return self._groups.batch(step)
 
-    def snapshot(self, step: int) -> dict[str, Any]:
-        """The account as if `step` were committed, for JSON."""
-        return self._groups.snapshot(step + 1)
+    def snapshot(self, step: int, given: Sequence[EpisodeSpec]) -> dict[str, Any]:
+        """The account as if `step` were committed, for JSON; `given` as in `committed`."""
+        trained = given if step == self.step else ()
+        return {**self._groups.snapshot(step + 1), "tally": self._tally.snapshot(trained)}
 
-    def committed(self, step: int) -> bool:
-        """The checkpoint after `step` is in place: its trajectories are let go. False: known."""
+    def committed(self, step: int, given: Sequence[EpisodeSpec]) -> bool:
+        """The checkpoint after `step` is in place: its trajectories are let go. False: known.
+
+        `given` are the episodes that ranks trained on, as often as one did.
+        """
         if not self._groups.committed(step):
             return False
+        self._tally.trained(given)
         opened = self.open()
         self._held = {spec: ref for spec, ref in self._held.items() if self.index(spec) in opened}
         return True

@@ -7,7 +7,7 @@ from typing import Any
 from cluster.credit import Credit, Played
 from cluster.errors import RunError
 from cluster.training.account import TrainingAccount, part_name
-from cluster.training.batches import Group, deal_out
+from cluster.training.batches import Finished, Group, deal_out
 from cluster.training.figures import credit_in, stats
 from cluster.types import EpisodeSpec
 
@@ -43,10 +43,15 @@ class Share:
     """Of the whole batch, and of what went wrong since the last step; for JSON."""
 
 
+_Plays = tuple[tuple[Played, ...], ...]
+
+
 @dataclass(frozen=True, slots=True)
 class _Batch:
     step: int
     groups: Sequence[Group[Played]]
+    plays: _Plays
+    """What a batch is known by: no other play, however like one of these, may take its place."""
     credits: Credits
     stats: dict[str, Any]
 
@@ -59,8 +64,10 @@ class Dealing:
         self._account = account
         self._mishaps = mishaps
         self._batch: _Batch | None = None
-        self._num_ranks = 0
-        self._told: dict[int, Credits] = {}
+        self._shares: tuple[tuple[EpisodeSpec, ...], ...] = ()
+        """By rank, as they are now."""
+        self._told: dict[int, tuple[EpisodeSpec, ...]] = {}
+        """By rank, of this batch."""
 
     def share(self, step: int, rank: int, num_ranks: int) -> Share | None:
         """What `rank` trains on in `step`; None while it is to be waited for.
@@ -73,10 +80,12 @@ class Dealing:
         batch = self._due(step)
         if batch is None:
             return None
-        if num_ranks != self._num_ranks:
-            self._num_ranks, self._told = num_ranks, {}
-        self._told[rank] = batch.credits
-        shares = deal_out(batch.groups, num_ranks, lambda played: played.facts.summary.num_turns)
+        if num_ranks != len(self._shares):
+            self._shares = deal_out(
+                batch.groups, num_ranks, lambda one: one.facts.summary.num_turns
+            )
+            self._told = {}
+        self._told[rank] = self._shares[rank]
         places = {
             spec: (place, number)
             for place, group in enumerate(batch.groups)
@@ -86,7 +95,7 @@ class Dealing:
             step=step,
             version=self._account.newest,
             groups=batch.credits,
-            mine=tuple(self._piece(spec, *places[spec]) for spec in shares[rank]),
+            mine=tuple(self._piece(spec, *places[spec]) for spec in self._shares[rank]),
             stats=batch.stats,
         )
 
@@ -98,22 +107,20 @@ class Dealing:
         groups = self._account.batch(step)
         if groups is None:
             return None
-        credits = tuple(
-            tuple(credit_in(played.facts) for played in group.episodes) for group in groups
-        )
+        plays = tuple(tuple(played.facts for played in group.episodes) for group in groups)
         known = self._batch
-        if known is None or (known.step, known.credits) != (step, credits):
+        if known is None or (known.step, known.plays) != (step, plays):
             told = stats(groups, self._account.newest) | self._mishaps()
-            self._batch = known = _Batch(step, groups, credits, told)
+            credits = tuple(tuple(map(credit_in, group)) for group in plays)
+            self._batch = known = _Batch(step, groups, plays, credits, told)
+            self._shares, self._told = (), {}
         return known
 
     def is_dealt(self, step: int) -> bool:
         """Every rank was told what the batch of `step` is now; True for one that is committed."""
         if step < self._account.step:
             return True
-        batch = self._due(step)
-        told = [self._told.get(rank) for rank in range(self._num_ranks)]
-        return batch is not None and bool(told) and all(one == batch.credits for one in told)
+        return self._due(step) is not None and 0 < len(self._told) == len(self._shares)
 
     def check(self, step: int) -> None:
         """Raise RunError unless all ranks have trained on what the batch of `step` is now."""
@@ -134,6 +141,16 @@ class Dealing:
         specs = {spec.id: spec for group in groups for spec in group.specs}
         return [specs[key] for key in ids if key in specs]
 
+    @property
+    def given(self) -> tuple[EpisodeSpec, ...]:
+        """All that ranks were told to train on, as often as one was."""
+        return tuple(spec for share in self._told.values() for spec in share)
+
     def committed(self) -> None:
         """The step is trained; the next one is due."""
-        self._batch, self._told = None, {}
+        self._batch, self._shares, self._told = None, (), {}
+
+
+def _num_turns(played: Finished[Played]) -> float:
+    """What an episode costs its rank."""
+    return played.facts.summary.num_turns

@@ -41,6 +41,9 @@ class Groups(Generic[Facts]):
         self._drops = Drops(setup.max_consecutive_drops)
         self._late: set[EpisodeSpec] = set()
         """Being played again, while their groups were trained on what had been lost."""
+        self._num_in = 0
+        self._bytes_in = 0
+        """Of all that came in here."""
         self.num_discarded = 0
         """Episodes that came in, or failed, after their groups were dropped or trained."""
 
@@ -49,10 +52,21 @@ class Groups(Generic[Facts]):
         """Committed steps: the one to be trained next, and the newest version there can be."""
         return self._step
 
+    def open(self) -> Sequence[Group[Facts]]:
+        """Those that are neither trained nor dropped."""
+        return tuple(self._open.values())
+
     @property
     def held_bytes(self) -> int:
         """Of finished episodes that are not trained yet."""
         return sum(played.num_bytes for group in self._open.values() for played in group.episodes)
+
+    @property
+    def _is_full(self) -> bool:
+        """With what is being played, if it is like what came in so far."""
+        num_missing = sum(len(group.missing) for group in self._open.values())
+        expected = num_missing * self._bytes_in / max(self._num_in, 1)
+        return self.held_bytes + expected >= self._setup.max_held_bytes
 
     def admit(self, version: int) -> list[Group[Facts]]:
         """Let in what may be played now, with `version`: the one that new episodes will get.
@@ -62,11 +76,12 @@ class Groups(Generic[Facts]):
         """
         self._check(version)
         setup = self._setup
-        is_full = self.held_bytes >= setup.max_held_bytes
         num_batches = min(version + setup.max_staleness + 1, setup.num_steps) - self._step
-        most = setup.groups_per_step * min(num_batches, 1 if is_full else num_batches)
+        most = setup.groups_per_step * num_batches
         admitted: list[Group[Facts]] = []
         while len(self._open) < most:
+            if len(self._open) >= setup.groups_per_step and self._is_full:
+                break  # one batch must be had, or no step would ever make room
             index = self._num_admitted
             self._open[index] = Group(index=index, version=version, specs=setup.specs(index))
             admitted.append(self._open[index])
@@ -90,6 +105,8 @@ class Groups(Generic[Facts]):
         self._check(version)
         if version < group.version:
             raise ValueError(f"{spec.id} has version {version}, admitted at {group.version}")
+        self._num_in += 1
+        self._bytes_in += num_bytes
         played = Finished(spec=spec, version=version, num_bytes=num_bytes, facts=facts)
         group = replace(group, played=group.played | {spec: played})
         if group.is_ready:

@@ -47,6 +47,7 @@ class TrainingLedger:
         self._dealing = Dealing(self._account, lambda: self._mishaps().since(self._before))
         self._before = self._mishaps()
         """At the last step, or at the start."""
+        self._running: asyncio.Task[None] | None = None
 
     # For the driver
 
@@ -60,7 +61,8 @@ class TrainingLedger:
         Raises:
             PickaxeError: the run can't go on; the cause. What had been played is written first.
         """
-        await self._play.run()
+        self._running = self._running or asyncio.create_task(self._play.run())
+        await self._running
 
     async def close(self) -> None:
         """Nothing more is wanted; returns once all that was played is durable."""
@@ -73,6 +75,7 @@ class TrainingLedger:
             version=self._play.version,
             evaluations=self._evaluations.asked,
             counts=self._account.counts(),
+            books=self._account.books(),
             held_bytes=self._account.held_bytes,
             drops=dict(so_far.drops),
             summaries=self._play.take_news(),
@@ -140,7 +143,7 @@ class TrainingLedger:
             await asyncio.sleep(_POLL_S)
         self._dealing.check(step)
         return {
-            "groups": self._account.snapshot(step),
+            "groups": self._account.snapshot(step, self._dealing.given),
             "evaluations": self._evaluations.snapshot(),
         }
 
@@ -152,7 +155,7 @@ class TrainingLedger:
         """
         if not self._dealing.is_dealt(step):
             self._start_again_if_behind()
-        if self._account.committed(step):
+        if self._account.committed(step, self._dealing.given):
             self._dealing.committed()
             self._before = self._mishaps()
             self._play.tasks.wake()

@@ -158,11 +158,15 @@ class TrainingPlay:
         ):
             return specs
         for spec in specs:
-            self._account.came_in(*found[spec])
+            outcome = self._account.came_in(*found[spec])
+            if len(specs) < len(found):  # the others may have been played since it was written
+                self._settle(outcome)
         return ()
 
     async def _recover(self, spec: EpisodeSpec) -> None:
+        """Have again what was held: from the traces, once its part is in them, or played."""
         index = self._account.index(spec)
+        await self.recorder.written(part_name(index))
         oldest = self._account.open().get(index)
         left = () if oldest is None else await self._recall(index, oldest, (spec,))
         if index in self._account.open():

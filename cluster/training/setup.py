@@ -61,6 +61,29 @@ class TrainingSetup:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Books:
+    """What became of a run's steps and episodes; at the end lost and doubled are to be 0.
+
+    What is neither trained, dropped nor lost is being played, or waits to be trained.
+    """
+
+    num_steps: int
+    """To be taken."""
+    step: int
+    """Taken."""
+    asked: int
+    """Episodes let in."""
+    trained: int
+    """Different ones that ranks were given of committed batches."""
+    dropped: int
+    """With their groups."""
+    lost: int
+    """Let in, and in no state at all."""
+    doubled: int
+    """How often one was given to train on that had been given before."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class TrainingProgress:
     """What a watcher is told."""
 
@@ -72,6 +95,8 @@ class TrainingProgress:
     """Versions whose evaluation is asked for and not done."""
     counts: dict[str, int]
     """Episodes admitted, by state."""
+    books: Books
+    """Counted apart from the states."""
     held_bytes: int
     """Of episodes that wait to be trained."""
     drops: dict[str, int]
