@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any, Final
 
 from actors.rollout import watch_training
-from cluster.errors import PickaxeError
 from cluster.training.setup import TrainingProgress
 from configs.rl import RlConfig
 from learners.metrics_log import METRICS, read_lines
@@ -29,7 +28,7 @@ class RlWatch:
         self._show = _Show(config)
         self.progress: TrainingProgress | None = None
         """What the ledger told last."""
-        self.failure: PickaxeError | None = None
+        self.failure: BaseException | None = None
         """What ended the ledger's play."""
 
     @contextmanager
@@ -49,7 +48,7 @@ class RlWatch:
                 self.progress = progress
                 self._show.played(progress)
                 self._show.news()
-        except PickaxeError as error:
+        except BaseException as error:  # told by the main thread, once the ranks have ended
             self.failure = error
 
 
@@ -108,7 +107,8 @@ def told(line: Mapping[str, float], num_steps: int) -> str:
     return (
         f"{start}: return {line['mean_return']:.2f}, achievements "
         f"{line.get('mean_achievements', float('nan')):.2f}, entropy {line['entropy']:.2f}, "
-        f"clipped {line['clip_fraction']:.1%}, gradient {line['grad_norm']:.2f}, "
+        f"clipped {line['clip_fraction_low'] + line['clip_fraction_high']:.1%}, "
+        f"gradient {line['grad_norm']:.2f}, "
         f"mismatch {line.get('mismatch_kl', float('nan')):.1e}, "
         f"staleness {line['staleness_mean']:.2f}; {line['decisions']:.0f} decisions, "
         f"waited {line['learner_idle_s']:.0f} s, learned {line['train_s']:.0f} s"
