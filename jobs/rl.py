@@ -13,7 +13,7 @@ from jobs.entry import enter
 
 if TYPE_CHECKING:
     from cluster.run_folder import RunFolder
-    from cluster.training.setup import TrainingProgress
+    from cluster.training.setup import Books
     from configs.rl import RlConfig
     from jobs.rl_check import Prepared
     from learners.rl.progress import RlProgress
@@ -56,15 +56,15 @@ def _train(config: "RlConfig", folder: "RunFolder") -> None:
     print(f"learner: {prepared.memory.line()}", flush=True)
     checkpoints = checkpoints_of(prepared.config)
     progress = checkpoints.last()
-    account = None
+    books = None
     if not progress.has_ended:
-        account = _run(prepared, progress.step)
+        books = _run(prepared, progress.step)
         progress = checkpoints.last()
-    _finish(prepared.config, folder, progress, account)
+    _finish(prepared.config, folder, progress, books)
 
 
-def _run(prepared: "Prepared", step: int) -> "TrainingProgress | None":
-    """Everything that a run needs, started and cleared away; returns the ledger's last word."""
+def _run(prepared: "Prepared", step: int) -> "Books":
+    """Everything that a run needs, started and cleared away; returns the ledger's account."""
     import ray
 
     from actors.model_files import locate, portable
@@ -100,22 +100,26 @@ def _run(prepared: "Prepared", step: int) -> "TrainingProgress | None":
                         )
                     finally:
                         ray.get(ledger.close.remote())
-                if watch.failure is not None:
-                    raise watch.failure
-                return watch.progress
+                return watch.books()
 
 
 def _finish(
     config: "RlConfig",
     folder: "RunFolder",
     progress: "RlProgress",
-    account: "TrainingProgress | None",
+    books: "Books | None",
 ) -> None:
-    """The adapter that was asked for to the top of the folder, and what there is to tell."""
+    """The adapter that was asked for to the top of the folder, and what there is to tell.
+
+    Raises:
+        RunError: episodes were lost or trained twice.
+    """
     import json
+    from dataclasses import asdict
 
     from actors.adapter import check_adapter, read_adapter
     from cluster.adapter_files import digest
+    from cluster.errors import RunError
     from configs.player import ServingLora
     from learners.checkpoints import ADAPTER, put_adapter
     from learners.curves import RL, draw_curves
@@ -129,19 +133,19 @@ def _finish(
     check_adapter(files, ServingLora(max_rank=config.lora.r, tower=config.lora.tower))
     draw_curves(folder.path, RL)
     told = _summary(config, progress) | {"adapter_step": step, "adapter_sha256": digest(files)}
-    if account is not None:
-        told["account"] = account_of(account)
-        print(f"account: {told['account']}")
+    if books is not None:
+        told["episodes"] = asdict(books)
+        print(
+            f"episodes: {books.asked} asked for, {books.trained} trained, {books.dropped} dropped, "
+            f"{books.lost} lost, {books.doubled} doubled"
+        )
     folder.write_text(_SUMMARY, json.dumps(told, indent=2) + "\n")
+    if books is not None and (books.lost or books.doubled):
+        raise RunError(f"{books.lost} episodes were lost and {books.doubled} trained twice")
     measured = f", evaluated {best.mean_return:.2f} at step {best.step}" if best else ""
     print(
         f"{progress.step} steps, return {progress.mean_return:.2f}{measured}; adapter in {target}"
     )
-
-
-def account_of(progress: "TrainingProgress") -> dict[str, int]:
-    """What became of the episodes of a run."""
-    return dict(progress.counts)
 
 
 def _summary(config: "RlConfig", progress: "RlProgress") -> dict[str, Any]:

@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any, Final
 
 from actors.rollout import watch_training
-from cluster.training.setup import TrainingProgress
+from cluster.errors import RunError
+from cluster.training.setup import Books, TrainingProgress
 from configs.rl import RlConfig
 from learners.metrics_log import METRICS, read_lines
 from learners.ray_train import FAILURES
@@ -26,10 +27,8 @@ class RlWatch:
         self._config = config
         self._ledger = ledger
         self._show = _Show(config)
-        self.progress: TrainingProgress | None = None
-        """What the ledger told last."""
-        self.failure: BaseException | None = None
-        """What ended the ledger's play."""
+        self._books: Books | None = None
+        self._failure: BaseException | None = None
 
     @contextmanager
     def watching(self) -> Iterator[None]:
@@ -42,14 +41,26 @@ class RlWatch:
             thread.join(timeout=60.0)
             self._show.news()
 
+    def books(self) -> Books:
+        """The ledger's last account, once it has ended.
+
+        Raises:
+            PickaxeError: what ended its play before its time.
+        """
+        if self._failure is not None:
+            raise self._failure
+        if self._books is None:
+            raise RunError("the ledger never told its account")
+        return self._books
+
     def _follow(self) -> None:
         try:
             for progress in watch_training(self._ledger):
-                self.progress = progress
+                self._books = progress.books
                 self._show.played(progress)
                 self._show.news()
         except BaseException as error:  # told by the main thread, once the ranks have ended
-            self.failure = error
+            self._failure = error
 
 
 class _Show:
