@@ -12,7 +12,7 @@ import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import NoReturn
+from typing import ClassVar, NoReturn
 
 import ray
 from ray.exceptions import RayError
@@ -42,6 +42,8 @@ class ReplicaState:
 class Replica:
     """Plain class; `ray.remote` makes it an actor. Its construction starts the engine."""
 
+    engine_class: ClassVar[type[Engine]] = Engine
+
     def __init__(self, model: str, config: EngineConfig, slot: int, store: str = "") -> None:
         """Start the engine.
 
@@ -64,7 +66,7 @@ class Replica:
         self._gauge = Gauge("pickaxe_replica_requests_in_flight", tag_keys=("replica",))
         self._gauge.set_default_tags(tags)
         with _bound(cores_of(slot, config.cores) if config.device == "cpu" else None):
-            self._engine = Engine(model, config)
+            self._engine = self.engine_class(model, config)
         self._store = store
         self._fetching = asyncio.Lock()
         self._unloading: set[asyncio.Task[None]] = set()

@@ -15,10 +15,11 @@ from peft import LoraConfig, PeftModel, get_peft_model
 from PIL import Image
 from transformers import AutoProcessor, Qwen3VLForConditionalGeneration
 
-from actors.adapter import WEIGHTS_FILE, digest, read_adapter
+from actors.adapter import WEIGHTS_FILE, read_adapter
 from actors.engine import Engine
 from actors.engine_settings import engine_environment
 from actors.prompt import render
+from cluster.adapter_files import digest
 from cluster.errors import PolicyError, RunError, UserError
 from cluster.types import Completion, GenerationRequest
 from configs.play import PromptConfig
@@ -196,9 +197,14 @@ async def test_more_pictures_than_configured_are_refused(engine: Engine) -> None
         await engine.generate(replace(request(0), images=(picture(0), picture(1))), "two-images")
 
 
-async def test_a_used_version_number_is_refused(engine: Engine, adapters: list[Path]) -> None:
-    with pytest.raises(RunError, match="version 1 was used before"):
-        await engine.load(1, read_adapter(adapters[0]))
+async def test_a_version_number_stays_one_adapters(engine: Engine, adapters: list[Path]) -> None:
+    with pytest.raises(RunError, match="version 1 is another adapter's"):
+        await engine.load(1, read_adapter(adapters[1]))
+
+
+async def test_the_same_adapter_again_stays_as_it_is(engine: Engine, adapters: list[Path]) -> None:
+    assert await engine.load(1, read_adapter(adapters[0])) == digest(read_adapter(adapters[0]))
+    assert engine.versions == (0, 1, 2)
 
 
 async def test_no_version_is_evicted_for_another(engine: Engine, adapters: list[Path]) -> None:
@@ -218,8 +224,8 @@ async def test_unloading_waits_for_what_is_in_flight_and_makes_room(
     assert (await task).version == 1
     assert engine.versions == (0, 2)
     assert await engine.load(4, read_adapter(adapters[0])) == digest(read_adapter(adapters[0]))
-    with pytest.raises(RunError, match="version 1 was used before"):
-        await engine.load(1, read_adapter(adapters[0]))
+    with pytest.raises(RunError, match="version 1 is another adapter's"):
+        await engine.load(1, read_adapter(adapters[1]))
     await engine.unload(4)
 
 
