@@ -3,7 +3,7 @@
     python -m jobs.bench env
     python -m jobs.bench rollout --json
 
-Names: env, rollout, collect, learner, ledger. With --json the last line is one JSON object.
+Names: env, rollout, collect, learner, ledger, overlap, rl. With --json the last line is one JSON object.
 """
 
 import argparse
@@ -12,7 +12,7 @@ import json
 
 from jobs.entry import enter
 
-_NAMES = ("env", "rollout", "collect", "learner", "ledger")
+_NAMES = ("env", "rollout", "collect", "learner", "ledger", "overlap", "rl")
 
 
 def main() -> int:

@@ -26,7 +26,7 @@ from learners.sft import CHECKPOINTS
 
 LEDGER: Final = "ledger.json"
 """In a checkpoint: the account of play."""
-_CANARY: Final = "canary.json"
+CANARY: Final = "canary.json"
 """In a checkpoint: what the learner says of the canary, token id -> nats."""
 
 
@@ -87,7 +87,7 @@ class Keeper:
         progress = replace(progress, peak_memory_gib=peak_gib)
         texts = {
             LEDGER: json.dumps(self._source.snapshot(progress.step)),
-            _CANARY: json.dumps(canary_logprobs(self._learner, self._config)),
+            CANARY: json.dumps(canary_logprobs(self._learner, self._config)),
         }
         model, optimizer = self._learner.model, self._learner.optimizer
         self._checkpoints.save(model, optimizer, progress, texts)
@@ -145,7 +145,7 @@ class Keeper:
     def _policy(self, step: int) -> PolicyVersion:
         folder = self._checkpoints.path(step)
         adapter = folder / ADAPTER
-        told = json.loads((folder / _CANARY).read_text(encoding="utf-8"))
+        told = json.loads((folder / CANARY).read_text(encoding="utf-8"))
         logprobs = {int(token): float(value) for token, value in told.items()}
         return PolicyVersion(
             version=version_after(step),
