@@ -3,7 +3,8 @@
     python -m jobs.bench env
     python -m jobs.bench rollout --json
 
-Names: env, rollout, collect, learner, ledger, overlap, rl. With --json the last line is one JSON object.
+Names: env, rollout, collect, learner, ledger, overlap, rl. With --json the last line is one JSON
+object.
 """
 
 import argparse
