@@ -2,15 +2,18 @@
 
 import asyncio
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
+from actors.adapter_folder import adapter_folder
+from actors.engine_requests import scores, scoring
 from actors.game import Game, Step
 from actors.replica import Replica
+from cluster.canary import Canary
 from cluster.types import Completion, GenerationRequest, Observation
 from configs.play import EnvConfig
 
@@ -98,6 +101,27 @@ class ReplayReplica(Replica):
         lanes = [prepared[lane::num_lanes] for lane in range(num_lanes)]
         await asyncio.gather(*(self._lane(lane, str(n)) for n, lane in enumerate(lanes)))
         return self._answers
+
+    async def bare_switch(self, number: int, files: Mapping[str, bytes], canary: Canary) -> float:
+        """Seconds that the engine alone takes for an adapter and its canary, all else prepared.
+
+        `number` is a version's that is never published.
+        """
+        from vllm.lora.request import LoRARequest
+
+        tokens = tuple(canary.logprobs)
+        prompt = self._engine.prepare(canary.request, canary.answer_prefix)[0]
+        with adapter_folder(files) as folder:
+            adapter = LoRARequest(f"bare-{number}", number, folder)
+            began = time.perf_counter()
+            await self._engine.bare.add_lora(adapter)
+            name = f"bare-{number}"
+            asked = (prompt, scoring(tokens), name)
+            async for output in self._engine.bare.generate(*asked, lora_request=adapter):
+                scores(output, tokens)
+            seconds = time.perf_counter() - began
+        await self._engine.bare.remove_lora(number)
+        return seconds
 
     async def _lane(self, lane: Sequence[Any], name: str) -> None:
         for index, (prompt, sampling) in enumerate(lane):

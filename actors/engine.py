@@ -67,9 +67,11 @@ class Engine:
         """vLLM's own engine, for those who measure against it."""
         return self._llm
 
-    def prepare(self, request: GenerationRequest) -> tuple[dict[str, Any], Any]:
+    def prepare(
+        self, request: GenerationRequest, answer_prefix: str = ""
+    ) -> tuple[dict[str, Any], Any]:
         """A request as vLLM takes it: prompt and sampling parameters."""
-        return self._prompt(request), sampling(request)
+        return self._prompt(request, answer_prefix), sampling(request)
 
     async def ping(self) -> None:
         """Returns once the engine's own process has answered.

@@ -78,8 +78,10 @@ class PolicyStore:
 
         The replicas unload it, each once nothing in flight needs it.
         """
-        for version in [v for v in self._policies if v < self._newest and v not in in_use]:
-            self._forget(version)
+        proved = [version for version, proof in self._proofs.items() if proof.done()]
+        for version in proved:
+            if version < self._newest and version not in in_use:
+                self._forget(version)
         for outcome in await self._replicas.each("retire", self._newest, tuple(in_use)):
             if isinstance(outcome, BaseException) and not isinstance(
                 outcome, AwayError | GoneError

@@ -27,6 +27,7 @@ class Replicas:
     def __init__(self, names: Sequence[str], silence_timeout_s: float) -> None:
         self._names = tuple(names)
         self._silence_timeout_s = silence_timeout_s
+        self._handles: dict[str, Any] = {}
 
     async def each(self, method: str, *args: Any) -> list[Any]:
         """Call all of them at the same time.
@@ -56,10 +57,7 @@ class Replicas:
             await asyncio.sleep(_PING_EVERY_S)
 
     async def _call(self, name: str, timeout_s: float | None, method: str, *args: Any) -> Any:
-        try:
-            handle = ray.get_actor(name)
-        except ValueError:
-            raise GoneError(f"{name} is dead") from None
+        handle = self._handle(name)
         try:
             async with asyncio.timeout(timeout_s):
                 return await getattr(handle, method).remote(*args)
@@ -74,3 +72,12 @@ class Replicas:
             raise GoneError(root_cause(error)) from None
         except RayActorError as error:
             raise AwayError(root_cause(error)) from None
+
+    def _handle(self, name: str) -> Any:
+        """Good for all restarts of it."""
+        if name not in self._handles:
+            try:
+                self._handles[name] = ray.get_actor(name)
+            except ValueError:
+                raise GoneError(f"{name} is dead") from None
+        return self._handles[name]

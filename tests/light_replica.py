@@ -25,7 +25,7 @@ DIE = {"adapter": b"die"}
 REFUSED = {"adapter": b"not what the learner has"}
 SPOILT = {"adapter": b"not what it was, after a restart"}
 CONFIG = EngineConfig(
-    num_replicas=2, silence_timeout_s=2.0, lora=ServingLora(max_rank=16, max_versions=4)
+    num_replicas=2, silence_timeout_s=4.0, lora=ServingLora(max_rank=16, max_versions=4)
 )
 REQUEST = GenerationRequest(
     system="",

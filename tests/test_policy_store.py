@@ -168,6 +168,16 @@ def test_the_newest_is_kept_though_nothing_uses_it(pool: Callable[..., ReplicaPo
     assert versions(made) == [(0, 1), (0, 1)]
 
 
+def test_a_retired_version_may_come_back(pool: Callable[..., ReplicaPool]) -> None:
+    made = pool()
+    for version in (1, 2):
+        publish(made, version, adapter(str(version)))
+    ray.get(made.store.retire.remote([]))
+    wait_for(lambda: versions(made) == [(0, 2), (0, 2)], timeout_s=5)
+    publish(made, 1, adapter("1"))
+    assert versions(made) == [(0, 1, 2), (0, 1, 2)]
+
+
 async def test_a_killed_replica_proves_its_versions_again(
     pool: Callable[..., ReplicaPool],
 ) -> None:
@@ -219,7 +229,7 @@ async def test_one_that_hangs_for_ever_ends_the_run(pool: Callable[..., ReplicaP
 
 def test_one_that_starts_slowly_is_left_alone(pool: Callable[..., ReplicaPool]) -> None:
     """Its start takes twice the time after which silence is a fault."""
-    made = pool(ALONE, max_restarts=0, model="4")
+    made = pool(ALONE, max_restarts=0, model="8")
     assert len(pids(made)) == 1
 
 
