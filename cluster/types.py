@@ -3,7 +3,9 @@
 Frozen values of the standard library only. Nothing here knows Ray, torch or Crafter.
 """
 
-from dataclasses import dataclass, field
+import pickle
+import zlib
+from dataclasses import dataclass, field, fields, replace
 from enum import StrEnum
 from typing import Any, Protocol
 
@@ -209,6 +211,14 @@ class Trajectory:
     def total_reward(self) -> float:
         return sum((turn.reward for turn in self.turns), 0.0)
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Small on its way between processes: frames as they are, being compressed already, and
+        all else compressed, which is much the same in every turn."""
+        values = {one.name: getattr(self, one.name) for one in fields(self)}
+        values["turns"] = tuple(replace(turn, frame=None) for turn in self.turns)
+        rest = zlib.compress(pickle.dumps(values, pickle.HIGHEST_PROTOCOL), 1)
+        return _unpacked, (tuple(turn.frame for turn in self.turns), rest)
+
     def summary(self) -> "Summary":
         completions = [turn.completion for turn in self.turns]
         invalid: dict[str, int] = {}
@@ -231,6 +241,12 @@ class Trajectory:
             cost_usd=sum((c.cost_usd for c in completions), 0.0),
             duration_s=self.duration_s,
         )
+
+
+def _unpacked(frames: tuple[bytes | None, ...], rest: bytes) -> Trajectory:
+    values = pickle.loads(zlib.decompress(rest))
+    bare = zip(values.pop("turns"), frames, strict=True)
+    return Trajectory(turns=tuple(replace(turn, frame=frame) for turn, frame in bare), **values)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

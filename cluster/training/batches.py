@@ -41,8 +41,12 @@ class Group(Generic[Facts]):
         return tuple(spec for spec in self.specs if spec not in self.played)
 
     @property
+    def num_missing(self) -> int:
+        return len(self.specs) - len(self.played)
+
+    @property
     def is_ready(self) -> bool:
-        return len(self.played) == len(self.specs)
+        return not self.num_missing
 
     @property
     def episodes(self) -> tuple[Finished[Facts], ...]:

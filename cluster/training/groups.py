@@ -59,12 +59,12 @@ class Groups(Generic[Facts]):
     @property
     def held_bytes(self) -> int:
         """Of finished episodes that are not trained yet."""
-        return sum(played.num_bytes for group in self._open.values() for played in group.episodes)
+        return sum(one.num_bytes for group in self._open.values() for one in group.played.values())
 
     @property
     def _is_full(self) -> bool:
         """With what is being played, if it is like what came in so far."""
-        num_missing = sum(len(group.missing) for group in self._open.values())
+        num_missing = sum(group.num_missing for group in self._open.values())
         expected = num_missing * self._bytes_in / max(self._num_in, 1)
         return self.held_bytes + expected >= self._setup.max_held_bytes
 
@@ -180,7 +180,7 @@ class Groups(Generic[Facts]):
         size = self._setup.group_size
         counts = Counter(playing=0, finished=0, batched=0)
         for group in self._open.values():
-            counts["playing"] += len(group.missing)
+            counts["playing"] += group.num_missing
             counts["batched" if group.index in self._batch else "finished"] += len(group.played)
         trained = self._step * self._setup.groups_per_step
         return {**counts, "trained": trained * size, "dropped": len(self._drops) * size}

@@ -134,6 +134,8 @@ class TrainingLedger:
     async def snapshot(self, step: int) -> dict[str, Any]:
         """What belongs into the checkpoint after `step`, for JSON; its traces are durable then.
 
+        Step -1 stands for the start of the run.
+
         Raises:
             RunError: what the ranks have trained on is not the batch of this step.
             PickaxeError: what ended the run.

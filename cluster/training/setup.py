@@ -20,7 +20,8 @@ class GroupSetup:
     max_staleness: int
     """Versions that a turn may lag behind the step it is trained in; 0 is synchronous."""
     max_held_bytes: int
-    """Of finished episodes that are not trained yet; more than this stops admission."""
+    """Of finished episodes that are not trained yet and, by the mean of what came in, of those
+    under way: once there are as many no group is let in, save to make one batch."""
     max_consecutive_drops: int
     """Groups dropped in a row that end the run."""
 
