@@ -21,7 +21,7 @@ def test_it_measures_every_row() -> None:
         num_ranks=4,
         groups_per_step=2,
         group_size=4,
-        num_steps=3,
+        num_steps=4,
     )
     pair = replace(PAIR, places=4, num_turns=(4,), groups_per_step=2, group_size=2, num_steps=2)
     figures = run(cluster, pair)

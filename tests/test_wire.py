@@ -3,7 +3,11 @@
 import os
 import pickle
 
+import pytest
+
+from cluster.credit import credit_of
 from cluster.types import Completion, Trajectory
+from jobs.benchmarks.episodes import episodes
 from tests.builders import START, trajectory, turn
 
 
@@ -27,6 +31,14 @@ def test_it_arrives_as_it_left() -> None:
     assert arrived == whole
     assert (arrived.turns[0].frame, arrived.turns[1].frame) == (b"png", None)
     assert arrived.turns[1].observation == START
+
+
+@pytest.mark.parametrize("size", [72, 288])
+def test_the_bytes_that_the_ledger_counts_are_about_those(size: int) -> None:
+    (whole,) = episodes([24], size)
+    credit = credit_of(whole)
+    assert credit is not None
+    assert 1.0 < credit.num_bytes / len(pickle.dumps(whole)) < 1.25
 
 
 def test_it_weighs_little_more_than_its_frames() -> None:

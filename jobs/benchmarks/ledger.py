@@ -7,6 +7,7 @@ its traces and the episodes' content are real: 16 to 31 decisions with 288-pixel
 decisions_per_s: decisions of committed steps over the time from the second commit to the last.
 p99_ms: round trips of calls that have nothing to wait for: `progress`, asked by this process every
 20 ms; `batch` by every rank once more when it has its share; `committed`, `serve`, `evaluations`.
+decisions_per_cpu_s: the same decisions over the CPU time of the ledger's process meanwhile.
 data_plane_ratio: 64 episodes of 64 decisions are played and wait in one worker. From their release
 to when a rank has got them all through the ledger, over the time in which the same worker puts as
 many and the same rank gets them. Medians of interleaved repeats.
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
 
 ROWS: Final = {
     "decisions_per_s": "trained on, 1,000 environments, 64 replicas, 16 ranks",
+    "decisions_per_cpu_s": "to a second of the ledger's CPU time: what it can do on a core",
     "p99_ms": "of a call of the ledger meanwhile",
     "p50_ms": "of the same calls",
     "data_plane_ratio": "an episode from worker to rank, over a plain put and get of it",
@@ -111,9 +113,11 @@ def _at_size(size: Size) -> dict[str, float]:
     taken = _steps(size, frame_size=288)
     counted, last = taken.steps[_WARM_UP:], taken.steps[-1]
     span_s = last.got_at - taken.steps[_WARM_UP - 1].got_at
+    num_decisions = sum(step.num_decisions for step in counted)
     call_s = [*taken.probe_s, *(s for step in counted for s in step.call_s)]
     return {
-        "decisions_per_s": sum(step.num_decisions for step in counted) / span_s,
+        "decisions_per_s": num_decisions / span_s,
+        "decisions_per_cpu_s": num_decisions / taken.cpu_s,
         "p99_ms": 1e3 * float(np.percentile(call_s, 99)),
         "p50_ms": 1e3 * float(np.percentile(call_s, 50)),
         "wire_ratio": last.rank_bytes / last.frame_bytes,
@@ -126,6 +130,8 @@ class _Taken:
     steps: "list[Step]" = field(default_factory=list)
     probe_s: list[float] = field(default_factory=list)
     """Of steps that are counted."""
+    cpu_s: float = 0.0
+    """Of the ledger's process, of the same steps."""
 
 
 def _steps(size: Size, frame_size: int) -> _Taken:
@@ -139,14 +145,31 @@ def _steps(size: Size, frame_size: int) -> _Taken:
     taken = _Taken()
     with _running(size, frame_size) as (ledger, ranks, _):
         for step in range(size.num_steps):
+            if step == _WARM_UP:
+                began_s = _ledger_cpu_s()
             training = ranks.train.remote(step)
             probe_s = _probe(ledger, training)
             taken.steps.append(ray.get(training))
-            taken.probe_s += probe_s if step >= _WARM_UP else []
+            if step >= _WARM_UP:
+                taken.probe_s += probe_s
+                taken.cpu_s = _ledger_cpu_s() - began_s
         books = ray.get(ledger.progress.remote()).books
     if (books.step, books.lost, books.doubled) != (size.num_steps, 0, 0):
         raise ValueError(f"the ledger lost or doubled episodes: {books}")
     return taken
+
+
+def _ledger_cpu_s() -> float:
+    """Of the one ledger below this process, so far."""
+    import psutil
+
+    (process,) = (
+        child
+        for child in psutil.Process().children(recursive=True)
+        if child.cmdline()[:1] and child.cmdline()[0].startswith("ray::TrainingLedger")
+    )
+    times = process.cpu_times()
+    return float(times.user + times.system)
 
 
 def _probe(ledger: Any, training: Any) -> list[float]:
