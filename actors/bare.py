@@ -2,7 +2,6 @@
 
 import asyncio
 import os
-import time
 from collections.abc import Mapping, Sequence
 from itertools import groupby
 from typing import Any, NamedTuple
@@ -85,19 +84,16 @@ class BareEngine(Engine):
         for version, group in groupby(prepared, key=lambda one: one[0]):
             await self.load(version, *policies[version])
             todo = [one for _, one in group]
-            lanes = [todo[lane::num_lanes] for lane in range(num_lanes)]
-            num_tokens += sum(await asyncio.gather(*(self._lane(version, lane) for lane in lanes)))
+            lanes = (self._lane(version, n, todo[n::num_lanes]) for n in range(num_lanes))
+            num_tokens += sum(await asyncio.gather(*lanes))
             await self.unload(version)
         return Replayed(tree.look() - before_s, num_tokens)
 
-    async def _lane(self, version: int, lane: Sequence[Any]) -> int:
+    async def _lane(self, version: int, number: int, todo: Sequence[Any]) -> int:
         """Returns the tokens generated."""
-        num_tokens = 0
-        for prompt, sampling in lane:
-            name = f"replay-{time.monotonic_ns()}"
-            answers = self.bare.generate(
-                prompt, sampling, name, lora_request=self._adapters[version]
-            )
-            async for output in answers:
+        adapter, num_tokens = self._adapters[version], 0
+        for index, (prompt, sampling) in enumerate(todo):
+            name = f"replay-{version}-{number}-{index}"
+            async for output in self.bare.generate(prompt, sampling, name, lora_request=adapter):
                 num_tokens += len(output.outputs[0].token_ids)
         return num_tokens
