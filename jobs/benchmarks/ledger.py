@@ -4,13 +4,13 @@
 decisions/s, if nobody waited for anything else); 16 simulated ranks share a process. The ledger,
 its traces and the episodes' content are real: 16 to 31 decisions with 288-pixel frames.
 
-decisions_per_s: decisions of committed steps over the time from the second commit to the last.
+decisions_per_s: decisions of a step over the time since the batch of the step before was complete.
 p99_ms: round trips of calls that have nothing to wait for: `progress`, asked by this process every
 20 ms; `batch` by every rank once more when it has its share; `committed`, `serve`, `evaluations`.
-decisions_per_cpu_s: the same decisions over the CPU time of the ledger's process meanwhile.
+decisions_per_cpu_s: decisions of these steps over the CPU time of the ledger's process meanwhile.
 data_plane_ratio: 64 episodes of 64 decisions are played and wait in one worker. From their release
 to when a rank has got them all through the ledger, over the time in which the same worker puts as
-many and the same rank gets them. Medians of interleaved repeats.
+many and the same rank gets them, in turns.
 wire_ratio: bytes sent to the ranks, pickled as Ray does it, shares included, over the PNG bytes of
 the frames among them. The writer is sent the same without the shares, the ledger `ledger_ratio`.
 """
@@ -20,6 +20,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -96,7 +97,7 @@ PAIR: Final = Size(
 
 
 def run(cluster: Size = CLUSTER, pair: Size = PAIR) -> dict[str, float]:
-    """The figures of `ROWS`; `data_plane_ratio` with its `_iqr`."""
+    """The figures of `ROWS`; medians with their `_iqr`."""
     from cluster.session import connect
     from configs.jobs import ClusterConfig
 
@@ -112,11 +113,13 @@ def run(cluster: Size = CLUSTER, pair: Size = PAIR) -> dict[str, float]:
 def _at_size(size: Size) -> dict[str, float]:
     taken = _steps(size, frame_size=288)
     counted, last = taken.steps[_WARM_UP:], taken.steps[-1]
-    span_s = last.got_at - taken.steps[_WARM_UP - 1].got_at
+    rates = [
+        step.num_decisions / (step.got_at - before.got_at)
+        for before, step in pairwise(taken.steps[_WARM_UP - 1 :])
+    ]
     num_decisions = sum(step.num_decisions for step in counted)
     call_s = [*taken.probe_s, *(s for step in counted for s in step.call_s)]
-    return {
-        "decisions_per_s": num_decisions / span_s,
+    return median_of("decisions_per_s", rates) | {
         "decisions_per_cpu_s": num_decisions / taken.cpu_s,
         "p99_ms": 1e3 * float(np.percentile(call_s, 99)),
         "p50_ms": 1e3 * float(np.percentile(call_s, 50)),
