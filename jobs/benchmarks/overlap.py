@@ -146,14 +146,13 @@ def _train(config: "RlConfig") -> float:
 
     model = portable(config.policy.model)
     rollout, asked = rollout_of(config), replace(training_of(config), judge=keep_all)
-    with (
-        ReplicaPool(rollout.name, model, config.policy.engine, 0, SimulatedReplica) as pool,
-        training(rollout, asked) as ledger,
-    ):
-        playing = ledger.run.remote()
-        fit(RlTask(config=config, model=model, locate=locate, ledger=ledger, store=pool.store))
-        ray.get(ledger.close.remote())
-        ray.get(playing)
+    with ReplicaPool(rollout.name, model, config.policy.engine, 0, SimulatedReplica) as pool:
+        pool.wait_until_ready(config.cluster.start_timeout_s)
+        with training(rollout, asked) as ledger:
+            playing = ledger.run.remote()
+            fit(RlTask(config=config, model=model, locate=locate, ledger=ledger, store=pool.store))
+            ray.get(ledger.close.remote())
+            ray.get(playing)
         (replica,) = pool.handles
         busy_s: float = ray.get(replica.busy_s.remote())
         return busy_s
