@@ -255,6 +255,6 @@ def _setup(size: Size, folder: Path) -> Any:
         ),
         traces=folder,
         episodes_per_worker=size.places,
-        timeout_s=600.0,
+        timeout_s=3600.0,
         max_attempts=1,
     )
