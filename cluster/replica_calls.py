@@ -1,8 +1,9 @@
 """Calls of replicas that may be dead, be restarted, or hang."""
 
 import asyncio
+import math
 import sys
-from collections.abc import Sequence
+from collections.abc import Awaitable, Sequence
 from typing import Any, Final
 
 import ray
@@ -11,6 +12,7 @@ from ray.exceptions import ActorDiedError, RayActorError, RayTaskError
 from cluster.remote import own_cause, root_cause
 
 _PING_EVERY_S: Final = 5.0
+_LOOK_S: Final = 1.0
 
 
 class AwayError(Exception):
@@ -59,8 +61,7 @@ class Replicas:
     async def _call(self, name: str, timeout_s: float | None, method: str, *args: Any) -> Any:
         handle = self._handle(name)
         try:
-            async with asyncio.timeout(timeout_s):
-                return await getattr(handle, method).remote(*args)
+            return await _within(getattr(handle, method).remote(*args), timeout_s)
         except RayTaskError as error:  # first: it is of the class of its cause as well
             raise own_cause(error) from None
         except TimeoutError:
@@ -81,3 +82,19 @@ class Replicas:
             except ValueError:
                 raise GoneError(f"{name} is dead") from None
         return self._handles[name]
+
+
+async def _within(answer: Awaitable[Any], timeout_s: float | None) -> Any:
+    """An answer, or TimeoutError.
+
+    The time is counted in looks: where this process too was stopped, or starved, nobody was
+    silent.
+    """
+    if timeout_s is None:
+        return await answer
+    waiting = asyncio.ensure_future(answer)
+    for _ in range(math.ceil(timeout_s / _LOOK_S)):
+        if (await asyncio.wait([waiting], timeout=_LOOK_S))[0]:
+            return waiting.result()
+    waiting.cancel()
+    raise TimeoutError

@@ -14,7 +14,7 @@ from cluster.traces import read_trajectories
 from cluster.types import Trajectory
 from tests.running import wait_for
 from tests.training_play import setup
-from tests.training_run import Run, SlowWriter, kill_ledger, kill_worker, stand
+from tests.training_run import Run, SlowWriter, kill_ledger, kill_worker, num_stored, stand
 
 pytestmark = pytest.mark.integration
 
@@ -168,6 +168,21 @@ def test_a_lost_object_that_is_being_written_is_waited_for(tmp_path: Path, start
     run.learn()
     trained_once(run)
     assert [play["spec"] for play in run.plays()].count(piece.spec.id) == 1
+
+
+def test_what_is_trained_or_dropped_leaves_the_object_store(tmp_path: Path, started: Any) -> None:
+    before = num_stored()
+    make_worker = functools.partial(stand, frame_bytes=200_000, flat_seeds=[9])
+    run = started(tmp_path, make_worker=make_worker, evaluation_seeds=(50, 51))
+    run.call("evaluate", 0, 1)
+    run.call("serve", 1)
+    run.share(0, 0)
+    assert num_stored() - before >= 4
+    run.learn()
+    wait_for(lambda: run.call("evaluations", -1))
+    assert run.call("progress").counts["dropped"] > 0
+    trained_once(run)
+    wait_for(lambda: num_stored() == before)
 
 
 def test_an_evaluation_is_played_with_its_version_and_not_trained(

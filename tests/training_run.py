@@ -3,15 +3,17 @@
 import functools
 import json
 import os
+import re
 import signal
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import psutil
 import ray
+from ray._private.internal_api import memory_summary
 from ray.exceptions import RayTaskError
 
 from cluster.credit import Played, credit_of
@@ -36,11 +38,16 @@ class Stand:
         seconds: float = 0.02,
         refuses: str = "",
         reward: float | None = None,
+        flat_seeds: Sequence[int] = (),
+        frame_bytes: int = 0,
     ) -> None:
-        """`reward`: of each turn, in every play; by default plays of a group differ."""
+        """`reward`: of each turn, in every play; by default plays of a group differ, save in the
+        worlds of `flat_seeds`. `frame_bytes`: of the picture at each turn."""
         self.log = folder / "plays.jsonl"
         self.seconds = seconds
         self.reward = reward
+        self.flat_seeds = flat_seeds
+        self.frame_bytes = frame_bytes
         self.refuses = refuses
         self.heard: int | None = None
 
@@ -65,8 +72,12 @@ class Stand:
         with self.log.open("a") as log:
             log.write(json.dumps(line) + "\n")
         time.sleep(self.seconds)
-        reward = float(spec.sample % 2) if self.reward is None else self.reward
+        is_flat = spec.seed in self.flat_seeds
+        reward = float(spec.sample % 2 and not is_flat) if self.reward is None else self.reward
         whole = played_with(spec, version, reward, env={"play": time.time_ns()})
+        if self.frame_bytes:
+            turns = tuple(replace(turn, frame=os.urandom(self.frame_bytes)) for turn in whole.turns)
+            whole = replace(whole, turns=turns)
         return Played(whole.summary(), credit_of(whole)), whole
 
 
@@ -202,6 +213,14 @@ def kill_ledger() -> None:
     )
     process.send_signal(signal.SIGKILL)
     process.wait(30)
+
+
+def num_stored() -> int:
+    """Objects in the object store of this machine's Ray."""
+    told = memory_summary(stats_only=True)
+    found = re.search(r"Plasma memory usage .*?(\d+) objects", told)
+    assert found is not None, told
+    return int(found[1])
 
 
 def kill_worker(worker: Any) -> None:
