@@ -78,7 +78,7 @@ def build_learner(config: SftConfig, model: str, device: str) -> Learner:
     speed_up(adapted)
     return Learner(
         model=adapted,
-        optimizer=build_optimizer(adapted, config.optim),
+        optimizer=build_optimizer(adapted, config.optim, config.lora.plus_ratio),
         language=Language(model),
         device=device,
         is_bfloat16=config.dtype == "bfloat16",
