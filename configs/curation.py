@@ -88,6 +88,8 @@ class RowRules(Section):
 
     achievement_within: PositiveInt | None = None
     """Only decisions followed by an achievement within so many decisions; 1: at once."""
+    skip_asleep: bool = False
+    """Leave out what is chosen asleep before energy is full: the game sleeps on whatever it is."""
     max_sequence_length: PositiveInt | None = None
     """Most tokens of the student's in a prompt and its answer, image tokens included."""
     deduplicate: bool = True

@@ -71,6 +71,9 @@ class LoraConfig(Section):
     """Share of their inputs left out in training."""
     targets: Literal["all-linear"] | tuple[str, ...] = "all-linear"
     """Which linear layers: all, or those whose names end so, such as ["q_proj", "v_proj"]."""
+    plus_ratio: PositiveFloat = 1.0
+    """Learning rate of the matrices that begin as zeros (B) over that of the others (LoRA+, arXiv
+    2402.12354)."""
     tower: bool = False
     """Also those of the vision tower and its connector; the replicas then need
     engine.lora.tower."""

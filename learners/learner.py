@@ -114,7 +114,7 @@ def build(recipe: Recipe, model: str, device: str) -> Learner:
     speed_up(adapted)
     return Learner(
         model=adapted,
-        optimizer=build_optimizer(adapted, recipe.optim),
+        optimizer=build_optimizer(adapted, recipe.optim, recipe.lora.plus_ratio),
         language=Language(model),
         device=device,
         is_bfloat16=recipe.dtype == "bfloat16",

@@ -99,6 +99,16 @@ class Cluster:
         return found
 
 
+def engine_processes(replica_pid: int) -> list[psutil.Process]:
+    """The descendants of a replica that are vLLM's, so all but Python's own helper.
+
+    Not by their titles: setproctitle finds the place of a process's title by the first of its
+    environment variables, and quietly sets none where that one has been changed.
+    """
+    children = psutil.Process(replica_pid).children(recursive=True)
+    return [child for child in children if "resource_tracker" not in " ".join(child.cmdline())]
+
+
 def alive_with(variable: str, value: str) -> list[psutil.Process]:
     """Processes that were started with an environment variable; zombies are not alive."""
     found = []

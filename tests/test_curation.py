@@ -221,6 +221,21 @@ def test_each_row_rule_is_counted() -> None:
     )
 
 
+def test_asleep_only_what_wakes_counts() -> None:
+    """Tired and awake, asleep and tired, asleep and rested: the game overrules the second alone."""
+    tired = {**START.inventory, "energy": 8}
+    seen = (
+        replace(START, inventory=tired),
+        replace(START, inventory=tired, sleeping=True),
+        replace(START, sleeping=True),
+    )
+    turns = tuple(said(i, "sleep", observation=each) for i, each in enumerate(seen))
+    awake = maker(rules=RowRules(skip_asleep=True)).make(trajectory(0, turns=turns), "e")
+    assert [row.turn for row in awake.rows] == [0, 2]
+    assert awake.removed == Counter(skip_asleep=1)
+    assert len(maker().make(trajectory(0, turns=turns), "e").rows) == 3
+
+
 def test_a_row_of_exactly_the_token_budget_stays() -> None:
     turns = (said(0, "do"), said(1, "do"))
     for budget, kept in ((40, 2), (39, 0)):

@@ -22,6 +22,7 @@ from cluster.types import GenerationRequest
 from configs.play import PromptConfig
 from configs.player import EngineConfig
 from learners.tiny_corpus import observation
+from tests.running import engine_processes
 
 pytestmark = [pytest.mark.slow, pytest.mark.vision, pytest.mark.integration]
 
@@ -74,14 +75,6 @@ def alive(process: psutil.Process) -> bool:
     return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
 
 
-def engine_processes(state: ReplicaState) -> list[psutil.Process]:
-    """The actor's descendants that are vLLM's."""
-    children = psutil.Process(state.pid).children(recursive=True)
-    engines = [child for child in children if "EngineCore" in "".join(child.cmdline())]
-    assert engines
-    return engines
-
-
 def test_a_replica_answers_says_who_it_is_and_dies_with_its_engine(
     replica: tuple[Any, ReplicaState],
 ) -> None:
@@ -97,7 +90,7 @@ def test_a_replica_answers_says_who_it_is_and_dies_with_its_engine(
         ray.get(actor.generate.remote(request(0, version=7)))
     assert isinstance(caught.value.cause, PolicyError)
 
-    for engine in engine_processes(state):
+    for engine in engine_processes(state.pid):
         engine.send_signal(signal.SIGKILL)
     wait_for(lambda: not psutil.pid_exists(state.pid))
     with pytest.raises(RayActorError):
@@ -106,7 +99,8 @@ def test_a_replica_answers_says_who_it_is_and_dies_with_its_engine(
 
 def test_a_killed_replica_leaves_no_engine_behind(replica: tuple[Any, ReplicaState]) -> None:
     _, state = replica
-    engines = engine_processes(state)
+    engines = engine_processes(state.pid)
+    assert engines
     os.kill(state.pid, signal.SIGKILL)
     wait_for(lambda: not any(alive(engine) for engine in engines), timeout_s=5)
 

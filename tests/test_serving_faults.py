@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from cluster.traces import read_trajectories
-from tests.running import Cluster, job, ray_cluster, run_job, wait_for
+from tests.running import Cluster, engine_processes, job, ray_cluster, run_job, wait_for
 
 pytestmark = [pytest.mark.integration, pytest.mark.slow, pytest.mark.vision]
 
@@ -50,21 +50,24 @@ def test_every_decision_was_sampled_from_a_picture(undisturbed: Tokens) -> None:
     assert len({sampled for ids in undisturbed.values() for sampled in ids}) > 6
 
 
-@pytest.mark.parametrize("title", ["ray::Replica", "VLLM::EngineCore"])
+ENGINE_TITLES = ("VLLM::", "multiprocessing.spawn")
+
+
+@pytest.mark.parametrize("victim", ["replica", "engine"])
 def test_a_killed_replica_serves_again_and_the_play_is_the_same(
-    cluster: Cluster, undisturbed: Tokens, tmp_path: Path, title: str
+    cluster: Cluster, undisturbed: Tokens, tmp_path: Path, victim: str
 ) -> None:
     output = tmp_path / "run"
     with job("collect", *COLLECT, "--output", str(output), env=cluster.env) as run:
-        wait_for(lambda: cluster.processes("ray::RolloutWorker"), timeout_s=120)
-        (core,) = wait_for(lambda: cluster.processes("VLLM::EngineCore"), timeout_s=120)
-        wait_for(lambda: core.cpu_times().user > 0 and is_answering(cluster), timeout_s=60)
-        cluster.processes(title)[0].send_signal(signal.SIGKILL)
+        wait_for(lambda: is_answering(cluster), timeout_s=180)
+        (replica,) = cluster.processes("ray::Replica")
+        (core,) = engine_processes(replica.pid)
+        (core if victim == "engine" else replica).send_signal(signal.SIGKILL)
         wait_for(lambda: not core.is_running() or core.status() == "zombie", timeout_s=10)
         said, _ = run.communicate(timeout=240)
     assert run.returncode == 0, said
     assert tokens_in(output) == undisturbed
-    wait_for(lambda: not cluster.processes("VLLM::"), timeout_s=15)
+    wait_for(lambda: not any(map(cluster.processes, ENGINE_TITLES)), timeout_s=15)
 
 
 def is_answering(cluster: Cluster) -> bool:

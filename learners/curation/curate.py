@@ -146,6 +146,7 @@ class Curation:
             "empty_answer": config.relabel is not None,
             "invalid_call": config.relabel is not None,
             "achievement_within": config.rows.achievement_within is None,
+            "skip_asleep": not config.rows.skip_asleep,
             "max_sequence_length": config.rows.max_sequence_length is None,
             "deduplicate": not config.rows.deduplicate,
             "offset": not config.offset,

@@ -16,6 +16,7 @@ ROW_RULES: Final = (
     "empty_answer",
     "invalid_call",
     "achievement_within",
+    "skip_asleep",
     "max_actions",
     "max_sequence_length",
     "deduplicate",
@@ -23,6 +24,8 @@ ROW_RULES: Final = (
     "limit",
 )
 """In the order they apply; the first two ask about recorded answers only."""
+
+_FULL_ENERGY: Final = 9
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +99,8 @@ class RowMaker:
             return "invalid_call"
         if not leads:
             return "achievement_within"
+        if self.rules.skip_asleep and is_overruled(turn):
+            return "skip_asleep"
         too_many = len(answer.actions) > self.renderer.student.prompt.max_actions
         return "max_actions" if too_many else ""
 
@@ -153,6 +158,11 @@ def leads_to_achievement(turns: Sequence[Turn], within: int | None) -> list[bool
             first = max(index - within + 1, 0)
             leads[first : index + 1] = [True] * (index + 1 - first)
     return leads
+
+
+def is_overruled(turn: Turn) -> bool:
+    """Asleep and not rested yet: crafter/objects.py puts `sleep` in the place of any action."""
+    return turn.observation.sleeping and turn.observation.inventory["energy"] < _FULL_ENERGY
 
 
 def is_empty(turn: Turn) -> bool:
