@@ -4,6 +4,7 @@ import uuid
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -71,8 +72,8 @@ def training(rollout: Rollout, what: Training) -> Iterator[Any]:
     Raises:
         RunError: a worker did not start.
     """
-    with _crew(rollout) as (workers, writer, actors):
-        ledger = _training_ledger(rollout, what, workers, writer)
+    with _crew(rollout) as (workers, _, actors):
+        ledger = _training_ledger(rollout, what)
         actors.append(ledger)
         wait_until_ready(workers, "rollout worker", rollout.cluster.start_timeout_s)
         yield ledger
@@ -113,7 +114,7 @@ def _worker(rollout: Rollout, index: int) -> Any:
     return (
         ray.remote(RolloutWorker)
         .options(
-            name=f"{rollout.name}/worker-{index}",
+            name=_worker_name(rollout, index),
             num_cpus=cluster.worker_cpus,
             max_restarts=cluster.max_restarts,
             max_concurrency=cluster.episodes_per_worker + 8,
@@ -122,11 +123,19 @@ def _worker(rollout: Rollout, index: int) -> Any:
     )
 
 
+def _worker_name(rollout: Rollout, index: int) -> str:
+    return f"{rollout.name}/worker-{index}"
+
+
+def _writer_name(rollout: Rollout) -> str:
+    return f"{rollout.name}/trace-writer"
+
+
 def _writer(rollout: Rollout) -> Any:
     return (
         ray.remote(TraceWriter)
         .options(
-            name=f"{rollout.name}/trace-writer",
+            name=_writer_name(rollout),
             num_cpus=0,
             max_restarts=rollout.cluster.max_restarts,
             scheduling_strategy=_here(),
@@ -157,7 +166,7 @@ def _ledger(rollout: Rollout, workers: Sequence[Any], writer: Any) -> Any:
     )
 
 
-def _training_ledger(rollout: Rollout, what: Training, workers: Sequence[Any], writer: Any) -> Any:
+def _training_ledger(rollout: Rollout, what: Training) -> Any:
     cluster = rollout.cluster
     setup = TrainingSetup(
         groups=what.groups,
@@ -177,8 +186,14 @@ def _training_ledger(rollout: Rollout, what: Training, workers: Sequence[Any], w
             max_task_retries=-1,
             scheduling_strategy=_here(),
         )
-        .remote(setup, what.judge, what.read_snapshot, workers, writer)
+        .remote(setup, what.judge, what.read_snapshot, partial(_find_crew, rollout))
     )
+
+
+def _find_crew(rollout: Rollout) -> tuple[list[Any], Any]:
+    """From anywhere in the run; workers and writer."""
+    workers = [_worker_name(rollout, index) for index in range(rollout.cluster.num_workers)]
+    return [ray.get_actor(name) for name in workers], ray.get_actor(_writer_name(rollout))
 
 
 def _watch(ledger: Any) -> Iterator[Any]:

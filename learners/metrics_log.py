@@ -27,7 +27,7 @@ class MetricsLog:
         append(self._path, line)
         for name, value in line.items():
             if name != "step":
-                self._events.add_scalar(name, value, int(line["step"]))
+                self._events.add_scalar(name.replace(" ", "_"), value, int(line["step"]))
 
     def close(self) -> None:
         self._events.close()

@@ -123,7 +123,7 @@ class Run:
 
         assert checkpoint == self.checkpoint
         handles = [Handle(worker) for worker in self.workers]
-        self.ledger = TrainingLedger(self.setup, judge, read, handles, Handle(self.disk))
+        self.ledger = TrainingLedger(self.setup, judge, read, lambda: (handles, Handle(self.disk)))
         self.calls: set[asyncio.Task[Any]] = set()
         self.running = asyncio.create_task(self.ledger.run())
 

@@ -93,8 +93,7 @@ class Run:
             ),
             judge,
             lambda: None,
-            [Handle(self.worker)],
-            Handle(self.disk),
+            lambda: ([Handle(self.worker)], Handle(self.disk)),
         )
 
     async def share(self, step: int) -> Share:

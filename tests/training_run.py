@@ -133,11 +133,13 @@ class Run:
         self.ledger = (
             ray.remote(TrainingLedger)
             .options(num_cpus=0, max_restarts=5, max_task_retries=-1)
-            .remote(
-                setup, judge, functools.partial(read_last, self.checkpoints), self.workers, writer
-            )
+            .remote(setup, judge, functools.partial(read_last, self.checkpoints), self.find_crew())
         )
         self.running = self.ledger.run.remote()
+
+    def find_crew(self) -> Callable[[], tuple[list[Any], Any]]:
+        workers, writer = self.workers, self.trace_writer
+        return lambda: (workers, writer)
 
     def call(self, name: str, *arguments: Any) -> Any:
         """Raises what the ledger raised."""

@@ -20,6 +20,9 @@ from cluster.training.setup import TrainingProgress, TrainingSetup
 
 ReadSnapshot = Callable[[], Mapping[str, Any] | None]
 """Gives what `snapshot` gave for the last checkpoint in place; None where there is none."""
+FindCrew = Callable[[], tuple[Sequence[Any], Any]]
+"""Gives the handles of the workers, and of the trace writer. Not the handles themselves: Ray can't
+promise to start an actor again whose arguments hold some."""
 
 _POLL_S: Final = 0.05
 _LONG_POLL_S: Final = 10.0
@@ -36,9 +39,9 @@ class TrainingLedger:
         setup: TrainingSetup,
         judge: Judge,
         read_snapshot: ReadSnapshot,
-        workers: Sequence[Any],
-        writer: Any,
+        find_crew: FindCrew,
     ) -> None:
+        workers, writer = find_crew()
         self._read_snapshot = read_snapshot
         found = read_snapshot() or {}
         self._account = TrainingAccount(setup.groups, judge, found.get("groups"))

@@ -222,7 +222,7 @@ def _running(size: Size, frame_size: int) -> Iterator[tuple[Any, Any, Sequence[A
         ]
         writer = _actor(TraceWriter, Path(folder))
         setup = _setup(size, Path(folder))
-        ledger = _actor(TrainingLedger, setup, never, lambda: None, workers, writer)
+        ledger = _actor(TrainingLedger, setup, never, lambda: None, lambda: (workers, writer))
         ranks = _actor(SimulatedRanks, ledger, size.num_ranks, _LEARN_S)
         try:
             ray.get([one.ready.remote() for one in (*workers, writer)])
