@@ -68,6 +68,7 @@ class Replica:
         with _bound(cores_of(slot, config.cores) if config.device == "cpu" else None):
             self._engine = self.engine_class(model, config)
         self._store = store
+        self._silence_timeout_s = config.silence_timeout_s
         self._fetching = asyncio.Lock()
         self._unloading: set[asyncio.Task[None]] = set()
         threading.Thread(target=self._watch, name="watch-engine", daemon=True).start()
@@ -109,9 +110,13 @@ class Replica:
             if version in self._engine.versions:  # fetched for another request meanwhile
                 return
             try:
-                policy = await ray.get_actor(self._store).policy.remote(version)
+                async with asyncio.timeout(self._silence_timeout_s):
+                    policy = await ray.get_actor(self._store).policy.remote(version)
+                    files = None if policy is None else await policy.files
                 if policy is not None:
-                    await self.load(version, await policy.files, policy.canary)
+                    await self.load(version, files, policy.canary)
+            except TimeoutError:
+                _end(f"the policy store did not give version {version}")
             except (PickaxeError, ValueError, RayError) as error:
                 raise FatalPolicyError(f"version {version} can't be had again: {error}") from None
 
@@ -142,7 +147,9 @@ class Replica:
         try:
             await self._engine.unload(version)
         except RunError as error:
-            _end(str(error))
+            if self._engine.is_dead:
+                _end(str(error))
+            # Asked twice, the other one lets it go.
 
     async def ping(self) -> None:
         """Returns once the engine's own process has answered."""

@@ -21,8 +21,6 @@ from cluster.remote import own_cause, root_cause, wait_until_ready
 from configs.player import EngineConfig
 
 _PLACE_TIMEOUT_S: Final = 60.0
-_PATIENCE_S: Final = 300.0
-"""For a first replica to serve a new version, where all are being restarted."""
 
 
 class ReplicaPool:
@@ -35,7 +33,9 @@ class ReplicaPool:
         engine: EngineConfig,
         max_restarts: int,
         actor: type[Replica] = Replica,
+        patience_s: float = 300.0,
     ) -> None:
+        """`patience_s`: for a first replica to serve a new version, where all are being started."""
         self.names = tuple(f"{name}/replica-{index}" for index in range(engine.num_replicas))
         """Of the replicas, for workers to find them by."""
         self._store_name = f"{name}/policy-store"
@@ -43,6 +43,7 @@ class ReplicaPool:
         self._model = model
         self._engine = engine
         self._max_restarts = max_restarts
+        self._patience_s = patience_s
         self._groups: list[PlacementGroup] = []
         self.store: Any = None
         """Handle of the `PolicyStore`, through which versions are published and retired."""
@@ -111,7 +112,7 @@ class ReplicaPool:
 
     def _start(self) -> None:
         store = ray.remote(PolicyStore).options(name=self._store_name, num_cpus=0)
-        self.store = store.remote(self.names, self._engine.silence_timeout_s, _PATIENCE_S)
+        self.store = store.remote(self.names, self._engine.silence_timeout_s, self._patience_s)
         num_on_node: dict[str, int] = {}
         for name, group in zip(self.names, self._groups, strict=True):
             node = placement_group_table(group)["bundles_to_node_id"][0]

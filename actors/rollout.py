@@ -2,7 +2,7 @@
 
 import uuid
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -191,9 +191,12 @@ def _training_ledger(rollout: Rollout, what: Training) -> Any:
 
 
 def _find_crew(rollout: Rollout) -> tuple[list[Any], Any]:
-    """From anywhere in the run; workers and writer."""
-    workers = [_worker_name(rollout, index) for index in range(rollout.cluster.num_workers)]
-    return [ray.get_actor(name) for name in workers], ray.get_actor(_writer_name(rollout))
+    """From anywhere in the run: the workers that are not gone for good, and the writer."""
+    workers = []
+    for index in range(rollout.cluster.num_workers):
+        with suppress(ValueError):
+            workers.append(ray.get_actor(_worker_name(rollout, index)))
+    return workers, ray.get_actor(_writer_name(rollout))
 
 
 def _watch(ledger: Any) -> Iterator[Any]:

@@ -15,6 +15,10 @@ _PAUSE_S = 0.5
 """Between two looks at a pool of which nobody answers."""
 
 
+_ATTEMPTS = 3
+"""How often a request is sent at least, where no answer comes."""
+
+
 def choose(in_flight: Sequence[int], resting: Sequence[bool], first: int) -> int | None:
     """The least loaded replica that is not resting; ties go to the next after `first`.
 
@@ -56,10 +60,11 @@ class Router:
                 await asyncio.sleep(_PAUSE_S)
                 continue
             try:
-                async with asyncio.timeout(deadline - time.monotonic()):
+                async with asyncio.timeout(self._patience_s / _ATTEMPTS):
                     return await self._ask(index, request)
             except TimeoutError:
                 cause = f"replica {index} is silent"
+                self._rested_until[index] = time.monotonic() + _PAUSE_S
             except ActorDiedError as error:
                 self._gone[index] = cause = root_cause(error)
             except RayActorError as error:

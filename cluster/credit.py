@@ -15,7 +15,8 @@ class Credit:
     steps_T: tuple[int, ...]
     """The game's step at each decision; a decision without a step leaves the next at its own."""
     is_terminal: bool
-    """It ended by death: nothing was to come. False: by a limit: what was to come is unknown."""
+    """It ended by what it did, death or a bad call: nothing was to come. False: by a limit: what
+    was to come is unknown."""
     oldest_version: int = 0
     """Of its completions."""
     num_tokens: int = 0
@@ -50,7 +51,7 @@ def credit_of(trajectory: Trajectory) -> Credit | None:
     return Credit(
         rewards_T=tuple(turn.reward for turn in turns),
         steps_T=tuple(turn.observation.step for turn in turns),
-        is_terminal=trajectory.ending is Ending.DEATH,
+        is_terminal=trajectory.ending in (Ending.DEATH, Ending.BAD_CALL),
         oldest_version=min(turn.completion.version for turn in turns),
         num_tokens=sum(len(turn.completion.token_ids) for turn in turns),
         num_bytes=sum(

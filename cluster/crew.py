@@ -93,7 +93,9 @@ class Crew:
                 if worker.index == attempt.worker:
                     worker.overdue.append(attempt)
         for worker in self._workers:
-            if worker.overdue and len(worker.overdue) == len(worker.playing):
+            is_stuck = worker.overdue and len(worker.overdue) == len(worker.playing)
+            if is_stuck and not worker.is_away:
+                worker.is_away = True  # until it answers again
                 ray.kill(worker.handle, no_restart=False)
 
     async def take_over(self) -> int | None:

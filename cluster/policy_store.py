@@ -34,9 +34,10 @@ class PolicyStore:
         """Args:
         replicas: names of the actors.
         silence_timeout_s: one that does not answer for this long is killed, to be restarted.
-        patience_s: how long a version may wait for a first replica that serves it.
+        patience_s: how long a version may wait for a first replica that serves it, and a replica
+            that answers `watch` may take to load it.
         """
-        self._replicas = Replicas(replicas, silence_timeout_s)
+        self._replicas = Replicas(replicas, silence_timeout_s, patience_s)
         self._patience_s = patience_s
         self._digests: dict[int, str] = {}
         self._policies: dict[int, Policy] = {}

@@ -109,7 +109,7 @@ Recalled = dict[EpisodeSpec, tuple[Played, Any]]
 async def recall(folder: Path, name: str) -> Recalled:
     """Episodes that an earlier start had written, taken back into the object store.
 
-    None where the part is not there or can't be read.
+    Nothing where the part is not there or can't be read.
     """
     return await asyncio.to_thread(_recall, folder, name)
 

@@ -26,8 +26,14 @@ class GoneError(Exception):
 class Replicas:
     """By name. One that hangs is killed, and Ray restarts it. Use from one event loop."""
 
-    def __init__(self, names: Sequence[str], silence_timeout_s: float) -> None:
+    def __init__(self, names: Sequence[str], silence_timeout_s: float, patience_s: float) -> None:
+        """Args:
+        names: of the actors.
+        silence_timeout_s: for an answer to `watch`.
+        patience_s: for an answer to `each`, which may have to wait until other work is done.
+        """
         self._names = tuple(names)
+        self._patience_s = patience_s
         self._silence_timeout_s = silence_timeout_s
         self._handles: dict[str, Any] = {}
 
@@ -37,7 +43,7 @@ class Replicas:
         Returns:
             What each gave, or what its call ended in: AwayError, GoneError, or its own failure.
         """
-        calls = (self._call(name, self._silence_timeout_s, method, *args) for name in self._names)
+        calls = (self._call(name, self._patience_s, method, *args) for name in self._names)
         return await asyncio.gather(*calls, return_exceptions=True)
 
     async def watch(self) -> None:
@@ -53,6 +59,8 @@ class Replicas:
                 return
             except AwayError:
                 pass
+            except Exception as error:  # whatever it was, the next hang is to be seen
+                print(f"{name} answered a ping with {error!r}", file=sys.stderr, flush=True)
             # Until its first answer it is being started, however long that takes. Later on Ray
             # tells of a start under way.
             timeout_s = self._silence_timeout_s

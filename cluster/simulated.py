@@ -138,7 +138,7 @@ class SimulatedRanks:
         await self._ledger.snapshot.remote(step)
         await _timed(self._ledger.committed.remote(step), taken)
         await _timed(self._ledger.serve.remote(step + 2), taken)
-        await _timed(self._ledger.evaluations.remote(-1), taken)
+        await _timed(self._ledger.evaluations.remote(), taken)
         _weigh(taken, shares, [one for share in got for one in share])
         return taken
 

@@ -69,6 +69,7 @@ def write_part(folder: Path, trajectories: Sequence[Trajectory], name: str | Non
         played = (turns_table(trajectory) for trajectory in trajectories if trajectory.turns)
         _write(temporary[0], TURNS, played)
         _write(temporary[1], EPISODES, [episodes_table(trajectories, part)])
+        episodes.unlink(missing_ok=True)  # never beside the turns of other plays
         _commit(temporary[0], turns)
         _commit(temporary[1], episodes)
     finally:

@@ -2,7 +2,10 @@
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Literal
+from typing import Final, Literal
+
+_LEAST_RECENT: Final = 2
+"""A turn that is being answered may be of the version before."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,8 +20,12 @@ class Order:
 class Served:
     """Versions, as they were served."""
 
-    def __init__(self, are_turns_newest: bool) -> None:
-        """`are_turns_newest`: an episode goes on with the newest version, unless it is pinned."""
+    def __init__(self, are_turns_newest: bool, num_recent: int) -> None:
+        """Args:
+        are_turns_newest: an episode goes on with the newest version, unless it is pinned.
+        num_recent: then so many versions may be asked for by turns under way.
+        """
+        self._num_recent = max(num_recent, _LEAST_RECENT) if are_turns_newest else 1
         self._are_turns_newest = are_turns_newest
         self._versions: list[int] = []
 
@@ -36,8 +43,7 @@ class Served:
 
     def in_use(self, orders: Iterable[Order]) -> tuple[int, ...]:
         """What turns may be asked for, with these episodes under way."""
-        # A turn that is being answered may be of the version before.
-        recent = self._versions[-2:] if self._are_turns_newest else self._versions[-1:]
+        recent = self._versions[-self._num_recent :]
         pinned = (
             order.version for order in orders if order.is_pinned or not self._are_turns_newest
         )

@@ -15,7 +15,7 @@ class ServingLora(Section):
 
     max_rank: LoraRank = 16
     """Largest rank; the values are vLLM's own."""
-    max_versions: int = Field(default=4, ge=1)
+    max_versions: int = Field(default=8, ge=1)
     """Adapter versions that can be live at once."""
     tower: bool = True
     """Serve adapters on the vision tower and connector too, not on the language model alone."""

@@ -36,7 +36,7 @@ class RlEvalConfig(Section):
 
     every_steps: PositiveInt | None = 10
     """Steps between two evaluations, start and end included; none: never."""
-    seeds: Seeds = tuple(range(10_000, 10_032))
+    seeds: Seeds = tuple(range(11_000, 11_032))
     """Worlds, each played once; none of them may be trained in."""
     patience: PositiveInt | None = None
     """End after so many evaluations without a higher mean return; none: go on to the last step."""
@@ -131,6 +131,16 @@ class RlConfig(PlayedRun):
             raise ValueError(
                 f"{what} {min(num_plays, self.minibatch_size)} leaves some of {num_workers} "
                 "workers without work: raise it or lower learner.num_workers"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _warmup_leaves_steps(self) -> "RlConfig":
+        warmup_steps = self.optim.warmup_steps
+        if warmup_steps >= self.num_steps:
+            raise ValueError(
+                f"optim.warmup_steps {warmup_steps} leaves nothing of {self.num_steps} steps: "
+                "lower it"
             )
         return self
 

@@ -3,8 +3,8 @@
     python -m jobs.bench env
     python -m jobs.bench rollout --json
 
-Names: env, rollout, collect, learner, ledger, overlap, rl. With --json the last line is one JSON
-object.
+Names: env, rollout, collect, learner, ledger, sync, overlap, rl. With --json the last line is one
+JSON object.
 """
 
 import argparse
@@ -13,7 +13,7 @@ import json
 
 from jobs.entry import enter
 
-_NAMES = ("env", "rollout", "collect", "learner", "ledger", "overlap", "rl")
+_NAMES = ("env", "rollout", "collect", "learner", "ledger", "sync", "overlap", "rl")
 
 
 def main() -> int:

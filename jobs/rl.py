@@ -18,8 +18,6 @@ if TYPE_CHECKING:
     from jobs.rl_check import Prepared
     from learners.rl.progress import RlProgress
 
-_SUMMARY = "summary.json"
-
 
 def main() -> int:
     from configs.load import load_or_help
@@ -35,37 +33,31 @@ def reinforce(config: "RlConfig") -> None:
     Raises:
         PickaxeError: bad input, or a part that the run needs has died.
     """
-    from cluster.run_folder import RunFolder
-    from cluster.session import check_output
-    from configs.load import changed
+    from functools import partial
 
-    check_output(config.output)
-    with RunFolder(config) as folder:
-        print(f"settings: {changed(config)}; all of them are in {config.output}/config.toml")
-        if (folder.path / _SUMMARY).exists():
-            print(f"nothing to do: it has ended, see {folder.path / _SUMMARY}")
-            return
-        _train(config, folder)
+    from jobs.training import run_once
+
+    run_once(config, partial(_train, config))
 
 
 def _train(config: "RlConfig", folder: "RunFolder") -> None:
     from jobs.rl_check import prepare
+    from jobs.rl_play import last_books
     from learners.rl.keeper import checkpoints_of
 
     prepared = prepare(config, folder.path)
     print(f"learner: {prepared.memory.line()}", flush=True)
-    checkpoints = checkpoints_of(prepared.config)
-    progress = checkpoints.last()
-    books = None
-    if not progress.has_ended:
-        books = _run(prepared, progress.step)
-        progress = checkpoints.last()
-    _finish(prepared.config, folder, progress, books)
+    progress = checkpoints_of(prepared.config).last()
+    books = last_books(prepared.config) if progress.has_ended else _run(prepared, progress.step)
+    _finish(prepared.config, folder, books)
 
 
 def _run(prepared: "Prepared", step: int) -> "Books":
     """Everything that a run needs, started and cleared away; returns the ledger's account."""
+    import contextlib
+
     import ray
+    from ray.exceptions import RayError
 
     from actors.model_files import locate, portable
     from actors.replica_pool import ReplicaPool
@@ -83,7 +75,13 @@ def _run(prepared: "Prepared", step: int) -> "Books":
             print(f"going on after step {step}")
         print(f"starting {engine.num_replicas} replica(s) of {model} ...", flush=True)
         rollout = rollout_of(config)
-        with ReplicaPool(rollout.name, model, engine, config.cluster.max_restarts) as pool:
+        with ReplicaPool(
+            rollout.name,
+            model,
+            engine,
+            config.cluster.max_restarts,
+            patience_s=config.cluster.start_timeout_s,
+        ) as pool:
             pool.wait_until_ready(config.cluster.start_timeout_s)
             with training(rollout, training_of(config)) as ledger:
                 watch = RlWatch(config, ledger)
@@ -99,16 +97,12 @@ def _run(prepared: "Prepared", step: int) -> "Books":
                             )
                         )
                     finally:
-                        ray.get(ledger.close.remote())
+                        with contextlib.suppress(RayError):  # it is gone, and so told already
+                            ray.get(ledger.close.remote())
                 return watch.books()
 
 
-def _finish(
-    config: "RlConfig",
-    folder: "RunFolder",
-    progress: "RlProgress",
-    books: "Books | None",
-) -> None:
+def _finish(config: "RlConfig", folder: "RunFolder", books: "Books") -> None:
     """The adapter that was asked for to the top of the folder, and what there is to tell.
 
     Raises:
@@ -117,34 +111,32 @@ def _finish(
     import json
     from dataclasses import asdict
 
-    from actors.adapter import check_adapter, read_adapter
-    from cluster.adapter_files import digest
     from cluster.errors import RunError
-    from configs.player import ServingLora
-    from learners.checkpoints import ADAPTER, put_adapter
+    from jobs.training import SUMMARY, leave_adapter
+    from learners.checkpoints import ADAPTER
     from learners.curves import RL, draw_curves
     from learners.rl.keeper import checkpoints_of
 
+    print(
+        f"episodes: {books.asked} asked for, {books.trained} trained, {books.dropped} dropped, "
+        f"{books.lost} lost, {books.doubled} doubled"
+    )
+    if books.lost or books.doubled:
+        raise RunError(f"{books.lost} episodes were lost and {books.doubled} trained twice")
+    checkpoints = checkpoints_of(config)
+    progress = checkpoints.last()
     best = progress.best
     step = progress.step if config.checkpoint.final == "last" or best is None else best.step
-    target = folder.path / ADAPTER
-    put_adapter(checkpoints_of(config).path(step) / ADAPTER, target)
-    files = read_adapter(target)
-    check_adapter(files, ServingLora(max_rank=config.lora.r, tower=config.lora.tower))
+    left = leave_adapter(folder, checkpoints, step, config.lora)
     draw_curves(folder.path, RL)
-    told = _summary(config, progress) | {"adapter_step": step, "adapter_sha256": digest(files)}
-    if books is not None:
-        told["episodes"] = asdict(books)
-        print(
-            f"episodes: {books.asked} asked for, {books.trained} trained, {books.dropped} dropped, "
-            f"{books.lost} lost, {books.doubled} doubled"
-        )
-    folder.write_text(_SUMMARY, json.dumps(told, indent=2) + "\n")
-    if books is not None and (books.lost or books.doubled):
-        raise RunError(f"{books.lost} episodes were lost and {books.doubled} trained twice")
+    told = {**_summary(config, progress), **left, "episodes": asdict(books)}
+    folder.write_text(SUMMARY, json.dumps(told, indent=2) + "\n")
+    if config.checkpoint.final == "best" and best is None:
+        print("no evaluation was whole, so the adapter is that of the last step, not of the best")
     measured = f", evaluated {best.mean_return:.2f} at step {best.step}" if best else ""
     print(
-        f"{progress.step} steps, return {progress.mean_return:.2f}{measured}; adapter in {target}"
+        f"{progress.step} steps, return {progress.mean_return:.2f}{measured}; "
+        f"adapter of step {step} in {folder.path / ADAPTER}"
     )
 
 

@@ -2,19 +2,19 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
 from actors.model_files import locate
 from actors.seat import check
-from cluster.errors import UserError
 from configs.rl import RlConfig
-from jobs.warm_start import check_warm_start
-from learners.checkpoints import Checkpoints
-from learners.fingerprint import check_inputs, fingerprint, model_fingerprint
-from learners.lora import empty_model, target_modules
+from jobs.training import Start
+from learners.lora import empty_model
 from learners.memory import MemoryPlan, plan_memory
+from learners.rl.keeper import checkpoints_of
 from learners.rl.policy import rl_recipe
-from learners.rl.progress import RlProgress
-from learners.sft import CHECKPOINTS
+
+_LOGIT_COPIES: Final = 7
+"""As computed, in float32, scaled, normalised, their exponential, its product, and a gradient."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,25 +41,16 @@ def prepare(config: RlConfig, folder: Path) -> Prepared:
     absolute = config.model_copy(update={"output": str(folder), "policy": policy})
     check(policy, absolute)
     model = empty_model(locate(policy.model))
-    names = target_modules(model, config.lora)
-    if adapter is not None:
-        check_warm_start(Path(adapter), config.lora, names)
-    if config.optim.warmup_steps >= config.num_steps:
-        raise UserError(
-            f"optim.warmup_steps {config.optim.warmup_steps} leaves nothing of {config.num_steps} "
-            "steps: lower it"
-        )
-    _check_inputs(absolute)
+    start = Start(policy.model, adapter, config.lora)
+    start.check(model)
+    start.check_unchanged(checkpoints_of(absolute), folder, {})
     engine = policy.engine
     memory = plan_memory(
-        model, rl_recipe(config), config.learner, engine.max_model_len, policy.max_tokens
+        model,
+        rl_recipe(config),
+        config.learner,
+        longest=engine.max_model_len,
+        most_labels=policy.max_tokens,
+        logit_copies=_LOGIT_COPIES,
     )
     return Prepared(absolute, memory)
-
-
-def _check_inputs(config: RlConfig) -> None:
-    inputs = {"model": model_fingerprint(locate(config.policy.model))}
-    if config.policy.adapter is not None:
-        inputs["adapter"] = fingerprint(list(Path(config.policy.adapter).glob("adapter_*")))
-    folder = Path(config.output)
-    check_inputs(folder, inputs, bool(Checkpoints(folder / CHECKPOINTS, RlProgress).steps()))

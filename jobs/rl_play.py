@@ -6,11 +6,14 @@ from pathlib import Path
 
 from actors.rollout import Rollout, Training
 from actors.seat import seat
+from cluster.errors import RunError
 from cluster.placement import Plan, Role, plan
 from cluster.session import nodes
-from cluster.training.setup import GroupSetup
+from cluster.training.account import TrainingAccount
+from cluster.training.setup import Books, GroupSetup
 from configs.rl import RlConfig
 from jobs.playing import replica_role
+from jobs.training import learner_role
 from learners.rl.judge import FlatJudge
 from learners.rl.keeper import read_account
 
@@ -23,15 +26,10 @@ def plan_of(config: RlConfig) -> Plan:
     Raises:
         UserError: the cluster has no room for them; says what is missing.
     """
-    cluster, learner = config.cluster, config.learner
+    cluster = config.cluster
     roles = [
         replica_role(config.policy.engine),
-        Role(
-            name="learner",
-            count=learner.num_workers,
-            cpus=learner.worker_cpus,
-            gpus=1 if learner.device == "gpu" else 0,
-        ),
+        learner_role(config.learner),
         Role(name="worker", count=cluster.num_workers, cpus=cluster.worker_cpus),
     ]
     return plan(roles, nodes())
@@ -70,3 +68,12 @@ def training_of(config: RlConfig) -> Training:
         read_snapshot=partial(read_account, config),
         evaluation_seeds=tuple(config.evaluation.seeds) if is_evaluated else (),
     )
+
+
+def last_books(config: RlConfig) -> Books:
+    """What the last checkpoint tells of the episodes; of a run that has one."""
+    what = training_of(config)
+    account = what.read_snapshot()
+    if account is None:
+        raise RunError(f"{config.output} has no checkpoint")
+    return TrainingAccount(what.groups, what.judge, account["groups"]).books()

@@ -1,10 +1,10 @@
 """What jobs.rl shows while it runs: each step, each evaluation, and how play is going meanwhile."""
 
-import json
 import threading
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -12,9 +12,7 @@ from actors.rollout import watch_training
 from cluster.errors import RunError
 from cluster.training.setup import Books, TrainingProgress
 from configs.rl import RlConfig
-from learners.metrics_log import METRICS, read_lines
-from learners.ray_train import FAILURES
-from learners.rl.ray_source import WARNINGS
+from jobs.training_watch import News
 
 _QUIET_S: Final = 20.0
 """After so long without a line there is one on the play."""
@@ -64,31 +62,19 @@ class RlWatch:
 
 
 class _Show:
-    """Prints each line once; a restart tells the same lines again."""
+    """Prints the ranks' lines, and one on the play where they have none for long."""
 
     def __init__(self, config: RlConfig) -> None:
-        self._folder = folder = Path(config.output)
-        self._config = config
-        self._restarts_left = config.learner.max_failures
-        self._num_lines = len(read_lines(folder / METRICS, 0))
-        self._num_failures = len(_lines(folder / FAILURES))
-        self._num_warnings = len(_lines(folder / WARNINGS))
+        workers = config.learner
+        told_of = partial(told, num_steps=config.num_steps)
+        self._news = News(Path(config.output), workers.max_failures, told_of)
         self._quiet_since = time.monotonic()
         self._num_turns = 0
 
     def news(self) -> None:
         """Print what the ranks have written since the last time."""
-        for failure in _lines(self._folder / FAILURES)[self._num_failures :]:
-            self._num_failures += 1
-            self._restarts_left -= 1
-            then = ": starting again from the last checkpoint" if self._restarts_left >= 0 else ""
-            self._say(f"learner {failure['rank']} died ({failure['cause']}){then}")
-        for warning in _lines(self._folder / WARNINGS)[self._num_warnings :]:
-            self._num_warnings += 1
-            self._say(f"warning: {warning['sentence']}")
-        for line in read_lines(self._folder / METRICS, self._num_lines):
-            self._num_lines += 1
-            self._say(told(line, self._config.num_steps))
+        for line in self._news.take():
+            self._say(line)
 
     def played(self, progress: TrainingProgress) -> None:
         """Now and then, how play is going."""
@@ -97,8 +83,12 @@ class _Show:
         if quiet_s < _QUIET_S:
             return
         states = ", ".join(f"{number} {state}" for state, number in progress.counts.items())
+        why = ", ".join(f"{reason}: {number}" for reason, number in progress.drops.items())
+        dropped = f"; groups dropped: {why}" if why else ""
         rate = self._num_turns / quiet_s
-        self._say(f"playing by version {progress.version}: {states}; {rate:.0f} decisions/s")
+        self._say(
+            f"playing by version {progress.version}: {states}{dropped}; {rate:.0f} decisions/s"
+        )
 
     def _say(self, line: str) -> None:
         print(line, flush=True)
@@ -120,15 +110,12 @@ def told(line: Mapping[str, float], num_steps: int) -> str:
         f"{line.get('mean_achievements', float('nan')):.2f}, entropy {line['entropy']:.2f}, "
         f"clipped {line['clip_fraction_low'] + line['clip_fraction_high']:.1%}, "
         f"gradient {line['grad_norm']:.2f}, "
-        f"mismatch {line.get('mismatch_kl', float('nan')):.1e}, "
-        f"staleness {line['staleness_mean']:.2f}; {line['decisions']:.0f} decisions, "
-        f"waited {line['learner_idle_s']:.0f} s, learned {line['train_s']:.0f} s"
+        f"{_mismatch(line)}staleness {line['staleness_mean']:.2f}; "
+        f"{line['decisions']:.0f} decisions, waited {line['learner_idle_s']:.0f} s, "
+        f"learned {line['train_s']:.0f} s"
     )
 
 
-def _lines(path: Path) -> list[dict[str, str]]:
-    try:
-        text = path.read_text(encoding="utf-8")
-    except FileNotFoundError:
-        return []
-    return [json.loads(line) for line in text.splitlines() if line.endswith("}")]
+def _mismatch(line: Mapping[str, float]) -> str:
+    """Nothing where no decision was of the newest version."""
+    return f"mismatch {line['mismatch_kl']:.1e}, " if line["mismatch_measured"] else ""

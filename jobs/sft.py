@@ -16,9 +16,8 @@ if TYPE_CHECKING:
     from configs.learning import LearnerClusterConfig
     from configs.sft import SftConfig
     from jobs.sft_check import Prepared
+    from learners.checkpoints import Checkpoints
     from learners.sft_progress import Progress
-
-_SUMMARY = "summary.json"
 
 
 def main() -> int:
@@ -35,23 +34,16 @@ def fine_tune(config: "SftConfig") -> None:
     Raises:
         PickaxeError: bad input, or a part that the run needs has died.
     """
-    from cluster.run_folder import RunFolder
-    from cluster.session import check_output
-    from configs.load import changed
+    from functools import partial
 
-    check_output(config.output)
-    with RunFolder(config) as folder:
-        print(f"settings: {changed(config)}; all of them are in {config.output}/config.toml")
-        if (folder.path / _SUMMARY).exists():
-            print(f"nothing to do: it has ended, see {folder.path / _SUMMARY}")
-            return
-        _train(config, folder)
+    from jobs.training import run_once
+
+    run_once(config, partial(_train, config))
 
 
 def _train(config: "SftConfig", folder: "RunFolder") -> None:
     from jobs.sft_check import prepare
-    from learners.checkpoints import Checkpoints
-    from learners.sft import CHECKPOINTS
+    from learners.checkpoints import CHECKPOINTS, Checkpoints
     from learners.sft_progress import Progress
 
     print(f"reading {config.data} ...", flush=True)
@@ -61,8 +53,7 @@ def _train(config: "SftConfig", folder: "RunFolder") -> None:
     progress = checkpoints.last()
     if not progress.is_over(config, prepared.num_steps):
         _run(prepared, config.cluster, progress.step)
-        progress = checkpoints.last()
-    _finish(config, folder, progress)
+    _finish(config, folder, checkpoints)
 
 
 def _show(prepared: "Prepared") -> None:
@@ -77,19 +68,14 @@ def _show(prepared: "Prepared") -> None:
 
 
 def _run(prepared: "Prepared", cluster: "LearnerClusterConfig", step: int) -> None:
-    from cluster.placement import Role, plan
+    from cluster.placement import plan
     from cluster.session import connect, nodes
     from jobs.sft_watch import watching
+    from jobs.training import learner_role
     from learners.sft_worker import fit
 
-    role = Role(
-        name="learner",
-        count=cluster.num_workers,
-        cpus=cluster.worker_cpus,
-        gpus=1 if cluster.device == "gpu" else 0,
-    )
     with connect(cluster):
-        print(plan([role], nodes()).table())
+        print(plan([learner_role(cluster)], nodes()).table())
         if step:
             print(f"going on after step {step}")
         print(f"starting {cluster.num_workers} worker(s) ...", flush=True)
@@ -97,32 +83,28 @@ def _run(prepared: "Prepared", cluster: "LearnerClusterConfig", step: int) -> No
             fit(prepared.task)
 
 
-def _finish(config: "SftConfig", folder: "RunFolder", progress: "Progress") -> None:
+def _finish(config: "SftConfig", folder: "RunFolder", checkpoints: "Checkpoints[Progress]") -> None:
     """The adapter that was asked for to the top of the folder, and what there is to tell."""
     import json
 
-    from actors.adapter import check_adapter, read_adapter
-    from cluster.adapter_files import digest
     from cluster.errors import RunError
-    from configs.player import ServingLora
-    from learners.checkpoints import ADAPTER, Checkpoints, put_adapter
+    from jobs.training import SUMMARY, leave_adapter
+    from learners.checkpoints import ADAPTER
     from learners.curves import SFT, draw_curves
-    from learners.sft import CHECKPOINTS
-    from learners.sft_progress import Progress
 
+    progress = checkpoints.last()
     best = progress.best
     step = progress.step if config.checkpoint.final == "last" or best is None else best.step
     if not step:
         raise RunError("training ended without a checkpoint")
-    target = folder.path / ADAPTER
-    put_adapter(Checkpoints(folder.path / CHECKPOINTS, Progress).path(step) / ADAPTER, target)
-    files = read_adapter(target)
-    check_adapter(files, ServingLora(max_rank=config.lora.r, tower=config.lora.tower))
+    left = leave_adapter(folder, checkpoints, step, config.lora)
     draw_curves(folder.path, SFT)
-    told = _summary(config, progress) | {"adapter_step": step, "adapter_sha256": digest(files)}
-    folder.write_text(_SUMMARY, json.dumps(told, indent=2) + "\n")
+    folder.write_text(SUMMARY, json.dumps(_summary(config, progress) | left, indent=2) + "\n")
     measured = f", validation loss {best.loss:.4f} at step {best.step}" if best else ""
-    print(f"{progress.step} steps, loss {progress.loss:.4f}{measured}; adapter in {target}")
+    print(
+        f"{progress.step} steps, loss {progress.loss:.4f}{measured}; "
+        f"adapter in {folder.path / ADAPTER}"
+    )
 
 
 def _summary(config: "SftConfig", progress: "Progress") -> dict[str, Any]:

@@ -6,14 +6,13 @@ from pathlib import Path
 from actors.model_files import frame_size, locate, portable, reads_pictures
 from cluster.errors import UserError
 from configs.sft import SftConfig
-from jobs.warm_start import check_warm_start
-from learners.checkpoints import Checkpoints
-from learners.fingerprint import check_inputs, fingerprint, model_fingerprint
+from jobs.training import Start
+from learners.checkpoints import CHECKPOINTS, Checkpoints
+from learners.fingerprint import fingerprint
 from learners.language import Language
 from learners.learner import sft_recipe
-from learners.lora import empty_model, target_modules
+from learners.lora import empty_model
 from learners.memory import MemoryPlan, plan_memory
-from learners.sft import CHECKPOINTS
 from learners.sft_data import SftDataset
 from learners.sft_examples import (
     Extent,
@@ -54,10 +53,10 @@ def prepare(config: SftConfig, folder: Path) -> Prepared:
     )
     reads_pictures(config.model)  # says it if there is no such model
     model = empty_model(locate(config.model))
-    names = target_modules(model, config.lora)
-    if config.adapter is not None:
-        check_warm_start(Path(config.adapter), config.lora, names)
-    _check_inputs(absolute)
+    start = Start(config.model, absolute.adapter, config.lora)
+    start.check(model)
+    checkpoints = Checkpoints(folder / CHECKPOINTS, Progress)
+    start.check_unchanged(checkpoints, folder, {"data": _data_fingerprint(Path(absolute.data))})
     train, val = _extents(absolute)
     longest = max(int(part.lengths_N.max()) for part in (train, val) if part is not None)
     _check_positions(model, longest)
@@ -80,14 +79,8 @@ def prepare(config: SftConfig, folder: Path) -> Prepared:
     return Prepared(task, num_steps, memory)
 
 
-def _check_inputs(config: SftConfig) -> None:
-    data = Path(config.data)
-    files = [path for name in ("train", "val") if (path := find_data(data, name))]
-    inputs = {"data": fingerprint(files), "model": model_fingerprint(locate(config.model))}
-    if config.adapter is not None:
-        inputs["adapter"] = fingerprint(list(Path(config.adapter).glob("adapter_*")))
-    folder = Path(config.output)
-    check_inputs(folder, inputs, bool(Checkpoints(folder / CHECKPOINTS, Progress).steps()))
+def _data_fingerprint(data: Path) -> str:
+    return fingerprint([path for name in ("train", "val") if (path := find_data(data, name))])
 
 
 def _extents(config: SftConfig) -> tuple[Extent, Extent | None]:

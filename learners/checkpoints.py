@@ -22,6 +22,8 @@ from cluster.errors import RunError
 from cluster.files import flush, replacing, wait_for_lock
 from learners.lora import load_adapter, save_adapter
 
+CHECKPOINTS: Final = "checkpoints"
+"""In a run's folder."""
 ADAPTER: Final = "adapter"
 _STATE: Final = "state.pt"
 _PROGRESS: Final = "progress.json"

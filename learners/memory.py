@@ -12,7 +12,7 @@ _PROCESS_GIB: Final = 0.7
 """Python, PyTorch, transformers and Ray, before the first weight."""
 _TRAINED_BYTES: Final = 4 * 4
 """A float32 weight, its gradient and AdamW's two moments."""
-_LOGIT_COPIES: Final = 3
+CROSS_ENTROPY_LOGITS: Final = 3
 """As computed, in float32, and their gradient."""
 
 
@@ -43,7 +43,12 @@ class MemoryPlan:
 
 
 def plan_memory(
-    model: Any, recipe: Recipe, workers: LearnerWorkersConfig, longest: int, most_labels: int
+    model: Any,
+    recipe: Recipe,
+    workers: LearnerWorkersConfig,
+    longest: int,
+    most_labels: int,
+    logit_copies: int = CROSS_ENTROPY_LOGITS,
 ) -> MemoryPlan:
     """Estimate for a micro-batch of the longest rows.
 
@@ -53,6 +58,7 @@ def plan_memory(
         workers: how a worker is sized.
         longest: tokens of the longest row.
         most_labels: tokens of the longest answer.
+        logit_copies: that the loss keeps, in float32.
     """
     num_weights = sum(weight.numel() for weight in model.parameters())
     names = target_modules(model, recipe.lora)
@@ -69,7 +75,7 @@ def plan_memory(
         weights=num_weights * size / _GIB,
         trained=num_trained * _TRAINED_BYTES / _GIB,
         activations=rows * longest * kept * size / _GIB,
-        logits=rows * most_labels * text.vocab_size * _LOGIT_COPIES * 4 / _GIB,
+        logits=rows * most_labels * text.vocab_size * logit_copies * 4 / _GIB,
         num_weights=num_weights,
         num_trained=num_trained,
     )

@@ -26,6 +26,9 @@ _ENVIRONMENT: Final = {
 FAILURES: Final = "failures.jsonl"
 """In the run's folder: each death of workers, {"rank", "cause"}."""
 
+WARNINGS: Final = "warnings.jsonl"
+"""In the run's folder: {"sentence"}, for whoever watches."""
+
 _ECHOES: Final = ("onnection closed", "onnection reset", "Broken pipe", "NCCL")
 """What the survivors say of it."""
 

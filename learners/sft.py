@@ -18,26 +18,21 @@ from typing import Final
 import numpy as np
 import torch
 
-from cluster.errors import FinalError, RunError
+from cluster.errors import RunError
 from configs.sft import SftConfig
 from learners.batch import Batch
 from learners.batch_plan import BatchPlan, Indices, balanced_weights, cut, deal
-from learners.checkpoints import Checkpoints
+from learners.checkpoints import CHECKPOINTS, Checkpoints
 from learners.learner import Learner
 from learners.metrics_log import MetricsLog
 from learners.optimizer import learning_rate, set_learning_rate
 from learners.sft_data import SftDataset
 from learners.sft_examples import example_of
 from learners.sft_progress import Evaluation, Progress
-from learners.step import StepResult, mean_of
+from learners.step import DivergedError, StepResult, mean_of
 
-CHECKPOINTS: Final = "checkpoints"
 _EVALUATION: Final = 3
 """Keeps its random numbers apart from those of the batches."""
-
-
-class DivergedError(FinalError):
-    """The loss is no number any more, on every rank."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,9 +13,14 @@ from typing import Any
 import torch
 import torch.distributed as dist
 
+from cluster.errors import FinalError
 from learners.batch import Batch
 from learners.example import NO_LABEL
 from learners.forward import label_logits
+
+
+class DivergedError(FinalError):
+    """The loss is no number any more, on every rank."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -63,7 +63,7 @@ def test_every_rank_is_told_the_whole_batch() -> None:
     first, second = run.share(0), run.share(1)
     assert first.groups == second.groups
     assert first.stats == second.stats
-    assert (first.step, first.version) == (0, 1)
+    assert first.step == 0
 
 
 def test_a_rank_that_asks_again_gets_the_same() -> None:
@@ -80,25 +80,10 @@ def test_until_there_is_a_batch_nobody_gets_anything() -> None:
 
 def test_a_batch_says_what_it_is_made_of() -> None:
     stats = ready().share(0).stats
-    assert (stats["num_episodes"], stats["num_decisions"], stats["num_tokens"]) == (4, 8, 24)
-    # Returns 0, 2, 0, 3.
-    assert stats["mean_return"] == 1.25
-    assert (stats["staleness_mean"], stats["staleness_max"]) == (0.0, 0)
+    assert stats["num_episodes"] == 4
     assert stats["endings"] == {"turn_limit": 4}
     assert stats["success"]["collect_wood"] == 0.0
     assert stats["num_replayed"] == 0
-
-
-def test_staleness_counts_the_versions_since() -> None:
-    run = ready()
-    run.share(0, 1)
-    run.account.committed(0, run.dealing.given)
-    run.dealing.committed()
-    run.play(2).play(3)
-    share = run.dealing.share(1, 0, 1)
-    assert share is not None
-    assert share.version == 2
-    assert (share.stats["staleness_mean"], share.stats["staleness_max"]) == (1.0, 1)
 
 
 def test_a_step_can_be_committed_once_every_rank_was_dealt_its_share() -> None:

@@ -45,17 +45,16 @@ def test_one_is_under_way_at_a_time_the_oldest_first() -> None:
 def test_it_is_done_and_written_when_the_last_world_is_played() -> None:
     evaluations, specs = started()
     assert evaluations.came_in(summary(specs[0], total_reward=1.0), "a") is None
-    assert evaluations.done(after=-1) == ()
+    assert evaluations.done == ()
     part = evaluations.came_in(
         summary(specs[1], total_reward=2.0, achievements=("collect_wood",)), "b"
     )
     assert part is not None
     assert (part.name, part.specs, part.trajectories) == ("evaluation-000001", specs, ("a", "b"))
-    (done,) = evaluations.done(after=-1)
+    (done,) = evaluations.done
     assert (done.step, done.version) == (0, 1)
     assert (done.mean_return, done.mean_achievements) == (1.5, 0.5)
     assert [world.achievements for world in done.worlds] == [(), ("collect_wood",)]
-    assert evaluations.done(after=0) == ()
 
 
 def test_a_play_that_ended_in_error_or_never_says_nothing_of_the_policy() -> None:
@@ -65,7 +64,7 @@ def test_a_play_that_ended_in_error_or_never_says_nothing_of_the_policy() -> Non
     evaluations.came_in(summary(first, ending=Ending.ERROR, error="no answer"), None)
     evaluations.failed(second, "its worker died")
     evaluations.came_in(summary(third, total_reward=3.0), None)
-    (done,) = evaluations.done(after=-1)
+    (done,) = evaluations.done
     assert [world.error for world in done.worlds] == ["no answer", "its worker died", ""]
     assert done.mean_return == 3.0
 
@@ -74,7 +73,7 @@ def test_where_nothing_could_be_played_there_is_no_mean() -> None:
     evaluations, specs = started()
     for spec in specs:
         evaluations.failed(spec, "its worker died")
-    assert evaluations.done(after=-1)[0].mean_return is None
+    assert evaluations.done[0].mean_return is None
 
 
 def test_asked_again_nothing_happens() -> None:
@@ -84,7 +83,7 @@ def test_asked_again_nothing_happens() -> None:
         evaluations.came_in(summary(spec), None)
     evaluations.ask(0, 1)
     assert evaluations.asked == ()
-    assert len(evaluations.done(after=-1)) == 1
+    assert len(evaluations.done) == 1
 
 
 def test_what_was_not_done_goes_on_after_a_restart() -> None:

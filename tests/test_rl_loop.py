@@ -13,7 +13,7 @@ import torch.multiprocessing as mp
 from safetensors.torch import load_file
 
 import learners.checkpoints
-from cluster.errors import RunError
+from cluster.errors import FinalError, RunError
 from cluster.types import EpisodeSpec
 from configs.rl import RlConfig
 from learners.checkpoints import Checkpoints
@@ -23,7 +23,7 @@ from learners.rl.loop import Training
 from learners.rl.policy import build_policy
 from learners.rl.progress import RlProgress
 from learners.rl.update import Updater
-from learners.sft import DivergedError
+from learners.step import DivergedError
 from tests.rl_samples import rl_settings
 from tests.rl_source import FakeSource, Killed
 from tests.sft_rows import MODEL
@@ -269,7 +269,7 @@ def test_recomputed_old_log_probabilities_start_from_ratio_one(
     assert [line["ratio"] for line in step_lines(config)] == pytest.approx([1, 1], abs=1e-4)
 
 
-def test_a_step_without_a_token_of_the_current_version_is_told(
+def test_decisions_of_the_version_before_are_compared_on_its_weights(
     tmp_path: Path, language: Language, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     config = rl_settings(tmp_path, num_steps=2)
@@ -281,10 +281,8 @@ def test_a_step_without_a_token_of_the_current_version_is_told(
 
     monkeypatch.setattr(source, "_play", stale)
     train(source)
-    first, second = step_lines(config)
-    assert first["mismatch_measured"] == 1
-    assert second["mismatch_measured"] == 0
-    assert "mismatch_kl" not in second
+    assert [line["mismatch_measured"] for line in step_lines(config)] == [1, 1]
+    assert [line["staleness_mean"] for line in step_lines(config)] == [0, 1]
 
 
 def test_a_decision_that_is_too_old_is_refused(tmp_path: Path, language: Language) -> None:
@@ -331,3 +329,60 @@ def test_two_ranks_tell_what_one_does(whole: FakeSource, tmp_path: Path) -> None
         assert [line[name] for line in together] == pytest.approx(values, rel=0.05, abs=1e-3), name
     for name in ("decisions", "tokens", "updates", "mean_return", "staleness_mean"):
         assert [line[name] for line in together] == pytest.approx([line[name] for line in alone])
+
+
+def refuse(*_: Any) -> Any:
+    raise FinalError("the canary contradicts")
+
+
+def in_a_group_that_is_refused(
+    rank: int, count: int, folder: Path, config: RlConfig, call: str, refused: int
+) -> None:
+    torch.set_num_threads(1)
+    dist.init_process_group("gloo", f"file://{folder}/meet", rank=rank, world_size=count)
+    source = FakeSource(config, Language(MODEL), rank, count)
+    if rank == refused:
+        setattr(source, call, refuse)
+    with pytest.raises(FinalError) as caught:
+        train(source)
+    (folder / f"{rank}.txt").write_text(str(caught.value))
+    dist.destroy_process_group()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("call", "refused"), [("publish", 0), ("committed", 0), ("batch", 1)])
+def test_what_ends_one_rank_ends_all(tmp_path: Path, call: str, refused: int) -> None:
+    """Else the others would wait for it until their process group times out."""
+    config = rl_settings(tmp_path)
+    mp.spawn(in_a_group_that_is_refused, (2, tmp_path, config, call, refused), nprocs=2)
+    causes = [(tmp_path / f"{rank}.txt").read_text() for rank in (0, 1)]
+    assert causes == ["the canary contradicts"] * 2
+
+
+def in_a_group_that_is_dealt_two_batches(
+    rank: int, count: int, folder: Path, config: RlConfig
+) -> None:
+    """Rank 1 is first told of a batch that a ledger dealt before it was killed."""
+    torch.set_num_threads(1)
+    dist.init_process_group("gloo", f"file://{folder}/meet", rank=rank, world_size=count)
+    source = FakeSource(config, Language(MODEL), rank, count)
+    batch, told = source.batch, list[int]()
+
+    def other_first(step: int) -> Any:
+        share = batch(step)
+        told.append(step)
+        is_other = rank == 1 and told.count(1) == 1 and step == 1
+        return replace(share, groups=share.groups[::-1]) if is_other else share
+
+    source.batch = other_first  # type: ignore[method-assign]
+    train(source)
+    (folder / f"{rank}.txt").write_text(json.dumps(told))
+    dist.destroy_process_group()
+
+
+@pytest.mark.slow
+def test_ranks_that_were_dealt_different_batches_ask_again(tmp_path: Path) -> None:
+    config = rl_settings(tmp_path)
+    mp.spawn(in_a_group_that_is_dealt_two_batches, (2, tmp_path, config), nprocs=2)
+    told = [json.loads((tmp_path / f"{rank}.txt").read_text()) for rank in (0, 1)]
+    assert told == [[0, 1, 1, 2]] * 2

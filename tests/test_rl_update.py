@@ -15,6 +15,7 @@ from configs.rl import RlConfig
 from learners.learner import Learner
 from learners.lora import save_adapter
 from learners.rl.mismatch import mismatch
+from learners.rl.past import Past
 from learners.rl.policy import as_it_began, build_policy
 from learners.rl.samples import Sample
 from learners.rl.update import Updater, UpdateResult
@@ -41,8 +42,8 @@ class Bench:
         self.updater = Updater(self.learner, config)
         self.samples = some_samples(self.learner.language, count)
 
-    def update(self, samples: Sequence[Sample] | None = None, version: int = 1) -> UpdateResult:
-        return self.updater.update(self.samples if samples is None else samples, version)
+    def update(self, samples: Sequence[Sample] | None = None) -> UpdateResult:
+        return self.updater.update(self.samples if samples is None else samples)
 
     def logprobs(self, index: int) -> np.ndarray:
         (told,) = self.updater.recompute([self.samples[index]])
@@ -171,19 +172,39 @@ def test_without_a_weight_for_it_there_is_no_reference() -> None:
     assert list(bench(1).learner.model.peft_config) == ["default"]
 
 
-def test_engine_and_learner_are_compared_on_tokens_of_the_current_version() -> None:
-    mine = bench(2)
-    old, current = mine.updater.recompute(mine.samples)
-    # The engine gives the one twice, the other exactly the learner's probability.
-    agreed = replace(current, sampled_logprobs_T=current.old_logprobs_T, version=7)
-    differs = replace(old, sampled_logprobs_T=old.old_logprobs_T + np.float32(np.log(2)), version=6)
-    result = mine.update([differs, agreed], version=7)
-    assert result.mismatch.sums[0] == agreed.num_tokens
-    assert mismatch(result.mismatch).mean_abs == pytest.approx(0, abs=1e-5)
+def test_engine_and_learner_are_compared_on_the_weights_that_played() -> None:
+    """Each decision with its own version's, whatever the learner is by now."""
+    mine, past = bench(3), Past(2)
+    played = []
+    for version in (6, 7):
+        past.keep(mine.learner.model, version)
+        (told,) = mine.updater.recompute(mine.samples[:1])
+        played.append(replace(told, sampled_logprobs_T=told.old_logprobs_T, version=version))
+        mine.update()
+    before = mine.weights()
+    agreed = mismatch(mine.updater.compare(played, past))
+    assert agreed.mean_abs == pytest.approx(0, abs=1e-6)
+    assert torch.equal(mine.weights(), before)
+    swapped = [replace(one, version=13 - one.version) for one in played]
+    assert mismatch(mine.updater.compare(swapped, past)).mean_abs > 1e-3
 
 
-def test_without_a_token_of_the_current_version_nothing_is_compared() -> None:
-    assert bench(2).update(version=9).mismatch.sums[0] == 0
+def test_a_doubled_probability_is_a_mismatch_of_log_2() -> None:
+    mine, past = bench(1), Past(1)
+    past.keep(mine.learner.model, 1)
+    (told,) = mine.updater.recompute(mine.samples)
+    doubled = told.old_logprobs_T + np.float32(np.log(2))
+    found = mine.updater.compare([replace(told, sampled_logprobs_T=doubled, version=1)], past)
+    assert mismatch(found).mean_abs == pytest.approx(np.log(2), abs=1e-5)
+
+
+def test_of_versions_that_are_forgotten_nothing_is_compared() -> None:
+    mine, past = bench(2), Past(2)
+    for version in (1, 2, 3):
+        past.keep(mine.learner.model, version)
+    assert [version in past for version in (1, 2, 3)] == [False, True, True]
+    old = [replace(sample, version=1) for sample in mine.samples]
+    assert mine.updater.compare(old, past).sums[0] == 0
 
 
 def test_what_is_not_finite_changes_nothing() -> None:

@@ -16,12 +16,13 @@ from actors.adapter import check_adapter, read_adapter
 from cluster.errors import RunError, UserError
 from configs.player import ServingLora
 from configs.sft import SftConfig
-from learners.checkpoints import Checkpoints, put_adapter
+from learners.checkpoints import CHECKPOINTS, Checkpoints, put_adapter
 from learners.language import Language
 from learners.learner import Learner, build_learner
-from learners.sft import CHECKPOINTS, DivergedError, FineTuning, Part, Rank
+from learners.sft import FineTuning, Part, Rank
 from learners.sft_examples import measure_rows, open_data
 from learners.sft_progress import Evaluation, Progress
+from learners.step import DivergedError
 from tests.sft_rows import ACTIONS, MODEL, settings, sft_row, write_data, write_rows
 
 pytestmark = [

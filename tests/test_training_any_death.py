@@ -181,7 +181,7 @@ class Run:
                 if "go on from the last checkpoint" not in str(error):
                     raise
                 self.num_refused += 1
-            for done in await self.call("evaluations", -1):
+            for done in await self.call("evaluations"):
                 assert self.evaluated.setdefault(done.step, done) == done
 
     async def share(self, step: int, rank: int) -> Share:
@@ -252,7 +252,7 @@ async def test_every_step_is_taken_whatever_dies(
         for step in range(1, NUM_STEPS + 1):
             await run.call("evaluate", step, step + 1)
         await asyncio.sleep(0.01)
-        for done in await run.call("evaluations", -1):
+        for done in await run.call("evaluations"):
             assert run.evaluated.setdefault(done.step, done) == done
     watching.cancel()
     await run.call("close")

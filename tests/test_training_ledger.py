@@ -179,7 +179,7 @@ def test_what_is_trained_or_dropped_leaves_the_object_store(tmp_path: Path, star
     run.share(0, 0)
     assert num_stored() - before >= 4
     run.learn()
-    wait_for(lambda: run.call("evaluations", -1))
+    wait_for(lambda: run.call("evaluations"))
     assert run.call("progress").counts["dropped"] > 0
     trained_once(run)
     wait_for(lambda: num_stored() == before)
@@ -191,7 +191,7 @@ def test_an_evaluation_is_played_with_its_version_and_not_trained(
     run = started(tmp_path, evaluation_seeds=(50, 51))
     run.call("evaluate", 0, 1)
     run.learn()
-    (done,) = wait_for(lambda: run.call("evaluations", -1))
+    (done,) = wait_for(lambda: run.call("evaluations"))
     assert (done.step, done.version) == (0, 1)
     assert [world.seed for world in done.worlds] == [50, 51]
     assert done.mean_return == 2.0
@@ -206,12 +206,12 @@ def test_an_evaluation_survives_the_ledger(tmp_path: Path, started: Any) -> None
     run.learn(1)
     run.call("evaluate", 1, 2)
     run.call("evaluate", 1, 2)
-    (done,) = wait_for(lambda: run.call("evaluations", 0))
+    (done,) = wait_for(lambda: run.call("evaluations"))
     wait_for(lambda: (tmp_path / "traces/episodes/part-evaluation-000002.parquet").exists())
     kill_ledger()
-    assert run.call("evaluations", 0) == ()
+    assert run.call("evaluations") == ()
     run.call("evaluate", 1, 2)
-    assert wait_for(lambda: run.call("evaluations", 0)) == (done,)
+    assert wait_for(lambda: run.call("evaluations")) == (done,)
     assert sum(play["is_pinned"] for play in run.plays()) == 2
 
 

@@ -56,7 +56,7 @@ async def test_a_policy_asks_for_the_version_at_every_turn() -> None:
 
 
 def served(are_turns_newest: bool) -> Served:
-    versions = Served(are_turns_newest)
+    versions = Served(are_turns_newest, num_recent=1)
     for version in (1, 2, 3):
         versions.add(version)
     return versions

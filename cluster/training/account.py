@@ -62,10 +62,6 @@ class TrainingAccount:
         """The newest version that there can be."""
         return self._groups.step + _FIRST
 
-    @property
-    def held_bytes(self) -> int:
-        return self._groups.held_bytes
-
     def counts(self) -> dict[str, int]:
         """How many episodes are in each state; together, those admitted."""
         return self._groups.counts()

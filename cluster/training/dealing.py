@@ -7,7 +7,7 @@ from typing import Any
 from cluster.credit import Credit, Played
 from cluster.errors import RunError
 from cluster.training.account import TrainingAccount, part_name
-from cluster.training.batches import Finished, Group, deal_out
+from cluster.training.batches import Group, deal_out
 from cluster.training.figures import credit_in, stats
 from cluster.types import EpisodeSpec
 
@@ -33,8 +33,6 @@ class Share:
     """What one rank trains on in a step, and what all of them together do."""
 
     step: int
-    version: int
-    """The newest there is: the one that learns in this step."""
     groups: Credits
     """The whole batch, the same for every rank."""
     mine: tuple[Piece, ...]
@@ -93,7 +91,6 @@ class Dealing:
         }
         return Share(
             step=step,
-            version=self._account.newest,
             groups=batch.credits,
             mine=tuple(self._piece(spec, *places[spec]) for spec in self._shares[rank]),
             stats=batch.stats,
@@ -110,7 +107,7 @@ class Dealing:
         plays = tuple(tuple(played.facts for played in group.episodes) for group in groups)
         known = self._batch
         if known is None or (known.step, known.plays) != (step, plays):
-            told = stats(groups, self._account.newest) | self._mishaps()
+            told = stats(groups) | self._mishaps()
             credits = tuple(tuple(map(credit_in, group)) for group in plays)
             self._batch = known = _Batch(step, groups, plays, credits, told)
             self._shares, self._told = (), {}
@@ -149,8 +146,3 @@ class Dealing:
     def committed(self) -> None:
         """The step is trained; the next one is due."""
         self._batch, self._shares, self._told = None, (), {}
-
-
-def _num_turns(played: Finished[Played]) -> float:
-    """What an episode costs its rank."""
-    return played.facts.summary.num_turns

@@ -133,14 +133,20 @@ class Evaluations:
         return spec.sample == self._current and spec.seed in self._seeds
 
     @property
+    def waiting(self) -> tuple[int, ...]:
+        """Versions that are asked for, now or by an earlier start, and not evaluated, rising."""
+        before = {version for _, version in self._unfinished} - set(self._done)
+        return tuple(sorted({*self._asked, *before}))
+
+    @property
     def asked(self) -> tuple[int, ...]:
         """Versions whose evaluation is not done, rising."""
         return tuple(sorted(self._asked))
 
-    def done(self, after: int) -> tuple[Evaluation, ...]:
-        """Those of more than `after` steps."""
-        found = (done for done in self._done.values() if done.step > after)
-        return tuple(sorted(found, key=lambda done: done.step))
+    @property
+    def done(self) -> tuple[Evaluation, ...]:
+        """By step."""
+        return tuple(sorted(self._done.values(), key=lambda done: done.step))
 
     def snapshot(self) -> list[list[int]]:
         """What is not done, as the arguments of `ask`; for JSON."""

@@ -30,28 +30,14 @@ class Mishaps:
         }
 
 
-def stats(batch: Sequence[Group[Played]], newest: int) -> dict[str, Any]:
-    """Figures of a batch, for JSON.
-
-    Staleness is how far the oldest turn of an episode is behind `newest`, the version that learns
-    from it; its mean counts every decision of the episode alike.
-    """
-    played = [episode.facts for group in batch for episode in group.episodes]
-    summaries = [one.summary for one in played]
-    credits = [credit_in(one) for one in played]
-    turns = [summary.num_turns for summary in summaries]
-    behind = [newest - credit.oldest_version for credit in credits]
-    stale = sum(num * turns for num, turns in zip(behind, turns, strict=True))
+def stats(batch: Sequence[Group[Played]]) -> dict[str, Any]:
+    """What the ranks can't tell of a batch from its credits, for JSON."""
+    summaries = [episode.facts.summary for group in batch for episode in group.episodes]
     unlocked = Counter(name for summary in summaries for name in summary.achievements)
     return {
-        "num_episodes": len(played),
-        "num_decisions": sum(turns),
-        "num_tokens": sum(credit.num_tokens for credit in credits),
-        "mean_return": sum(summary.total_reward for summary in summaries) / len(played),
-        "mean_achievements": unlocked.total() / len(played),
-        "success": {name: unlocked[name] / len(played) for name in ACHIEVEMENTS},
-        "staleness_mean": stale / sum(turns),
-        "staleness_max": max(behind),
+        "num_episodes": len(summaries),
+        "mean_achievements": unlocked.total() / len(summaries),
+        "success": {name: unlocked[name] / len(summaries) for name in ACHIEVEMENTS},
         "endings": dict(Counter(summary.ending.value for summary in summaries)),
     }
 

@@ -76,15 +76,11 @@ class TrainingLedger:
         return TrainingProgress(
             step=self._account.step,
             version=self._play.version,
-            evaluations=self._evaluations.asked,
             counts=self._account.counts(),
             books=self._account.books(),
-            held_bytes=self._account.held_bytes,
             drops=dict(so_far.drops),
             summaries=self._play.take_news(),
-            num_discarded=so_far.num_discarded,
             num_replayed=so_far.num_replayed,
-            num_duplicates=self._play.ledger.num_duplicates,
         )
 
     def _mishaps(self) -> Mishaps:
@@ -180,14 +176,21 @@ class TrainingLedger:
         nothing happens, or it is read from the traces: whoever waits for it may well ask again.
 
         Raises:
+            PickaxeError: what ended the run.
             ValueError: there are no seeds to evaluate in.
         """
+        self._check()
         self._evaluations.ask(step, version)
         self._play.tasks.wake()
 
-    async def evaluations(self, after_step: int) -> tuple[Evaluation, ...]:
-        """Those of more than `after_step` steps that are done and written, by step."""
-        done = self._evaluations.done(after_step)
+    async def evaluations(self) -> tuple[Evaluation, ...]:
+        """Those that are done and written, by step.
+
+        Raises:
+            PickaxeError: what ended the run.
+        """
+        self._check()
+        done = self._evaluations.done
         writing = self._play.recorder.is_writing
         return tuple(one for one in done if not writing([evaluation_part(one.version)]))
 

@@ -41,7 +41,7 @@ class TrainingPlay:
         self.recorder = Recorder(writer, self.tasks, self._written)
         self.ledger = Ledger((), setup.max_attempts, setup.timeout_s)
         self._crew = Crew(self.ledger, self, self.tasks, workers, setup.episodes_per_worker)
-        self._served = Served(setup.turn_version == "newest")
+        self._served = Served(setup.turn_version == "newest", setup.groups.max_staleness + 1)
         self._news: list[Summary] = []
         self._is_closed = False
 
@@ -58,7 +58,7 @@ class TrainingPlay:
 
     def in_use(self) -> tuple[int, ...]:
         """Versions that a turn may be asked for now."""
-        waiting = (Order(version, is_pinned=True) for version in self._evaluations.asked)
+        waiting = (Order(version, is_pinned=True) for version in self._evaluations.waiting)
         return self._served.in_use([*self._crew.orders(), *waiting])
 
     def take_news(self) -> list[Summary]:

@@ -92,19 +92,13 @@ class TrainingProgress:
     """Committed."""
     version: int | None
     """Served to new episodes; None: nothing is played until `serve` is called."""
-    evaluations: tuple[int, ...]
-    """Versions whose evaluation is asked for and not done."""
     counts: dict[str, int]
     """Episodes admitted, by state."""
     books: Books
     """Counted apart from the states."""
-    held_bytes: int
-    """Of episodes that wait to be trained."""
     drops: dict[str, int]
     """Groups by the reason they were dropped for, since the run began."""
     summaries: list[Summary]
     """Of episodes that came in since the watcher last asked."""
-    num_discarded: int
-    """Episodes that came in after their groups were dropped or trained."""
     num_replayed: int
-    num_duplicates: int
+    """Starts beyond an episode's first."""

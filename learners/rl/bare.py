@@ -18,7 +18,6 @@ from learners.rl.canary import canary_logprobs, canary_of
 from learners.rl.losses import token_logprobs
 from learners.rl.plan import updates_of
 from learners.rl.policy import build_policy
-from learners.rl.progress import version_after
 from learners.rl.samples import Sample, share_samples
 from learners.rl.source import Share
 from learners.rl.update import Updater
@@ -58,7 +57,7 @@ def train(config: RlConfig, model: str, shares: Sequence[Share], is_stock: bool)
     for step, updates in steps:
         rate = learning_rate(config.optim, step, config.num_steps)
         set_learning_rate(learner.optimizer, rate)
-        results = [updater.update(rows, version_after(step)) for rows in updates]
+        results = [updater.update(rows) for rows in updates]
         told = canary_logprobs(learner, config)
         num_tokens.append(sum(result.num_tokens for result in results))
         losses.append(sum(result.report.loss for result in results) / len(results))

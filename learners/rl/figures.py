@@ -19,6 +19,8 @@ class Learned:
 
     results: Sequence[UpdateResult]
     """At least one."""
+    mismatch: MismatchPart
+    """Of engine and learner, on this rank's decisions of which the weights are known."""
     lags: Sequence[int]
     """Versions that each decision was behind."""
     num_empty: int
@@ -45,8 +47,8 @@ def figures_of(
 
 
 def mismatch_of(learned: Learned, device: str) -> Mismatch | None:
-    """Between engine and learner before the step; None where no token was of its version."""
-    mine = learned.results[0].mismatch
+    """Between engine and learner; None where no decision is of weights that are still known."""
+    mine = learned.mismatch
     sums = torch.tensor(total(mine.sums.tolist(), device), dtype=torch.float64)
     most = torch.tensor(largest(float(mine.largest), device), dtype=torch.float64)
     return mismatch(MismatchPart(sums, most)) if sums[0] else None

@@ -15,14 +15,13 @@ from pathlib import Path
 from typing import Any, Final
 
 from configs.rl import RlConfig
-from learners.checkpoints import ADAPTER, Checkpoints
+from learners.checkpoints import ADAPTER, CHECKPOINTS, Checkpoints
 from learners.learner import Learner
 from learners.lora import CONFIG_FILE, WEIGHTS_FILE
 from learners.metrics_log import MetricsLog
 from learners.rl.canary import canary_logprobs, canary_of
 from learners.rl.progress import RlProgress, version_after
 from learners.rl.source import PolicyVersion, Source
-from learners.sft import CHECKPOINTS
 
 LEDGER: Final = "ledger.json"
 """In a checkpoint: the account of play."""
@@ -70,8 +69,6 @@ class Keeper:
         self._source = source
         self._checkpoints = checkpoints_of(config)
         self._log = log
-        self._asked: set[int] = set()
-        """Steps whose evaluation was asked for since this process began."""
 
     def resume(self, progress: RlProgress) -> RlProgress:
         """The learner is as `progress` tells: see that there is a checkpoint, and say so."""
@@ -100,9 +97,8 @@ class Keeper:
         self._source.publish(self._policy(progress.step))
         awaited = self._awaited(progress)
         for step in awaited:
-            if step not in self._asked:
-                self._source.evaluate(step, self._policy(step))
-                self._asked.add(step)
+            # Again and again: a ledger that was restarted may not have heard of it.
+            self._source.evaluate(step, self._policy(step))
         best = progress.best
         others = {*awaited, *({best.step} if best else ())}
         self._checkpoints.prune(self._config.checkpoint.keep, others)
@@ -132,6 +128,11 @@ class Keeper:
                 told = {"return": evaluation.mean_return, **evaluation.figures}
                 line = {f"eval_{name}": v for name, v in told.items() if v is not None}
                 self._log.add({"step": evaluation.step, **line})
+                if not evaluation.is_whole:
+                    self._source.warn(
+                        f"the evaluation of step {evaluation.step} says nothing of some worlds, "
+                        "whose play failed: it is not compared with others"
+                    )
         if progress != before:
             self._checkpoints.amend(progress)
         return progress

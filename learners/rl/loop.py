@@ -9,7 +9,7 @@ a checkpoint, and is given the same batches, takes the steps that it would have 
 """
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 
@@ -19,13 +19,14 @@ from learners.optimizer import learning_rate, set_learning_rate
 from learners.rl.figures import Learned, figures_of, mismatch_of, named
 from learners.rl.keeper import Keeper, checkpoints_of, keeping
 from learners.rl.mismatch import alarm
+from learners.rl.past import Past
 from learners.rl.plan import updates_of
 from learners.rl.progress import RlProgress, version_after
-from learners.rl.ranks import is_first, largest, meet, of_the_first
-from learners.rl.samples import share_samples
+from learners.rl.ranks import is_equal, is_first, largest, of_the_first, together
+from learners.rl.samples import Sample, share_samples
 from learners.rl.source import Share, Source
-from learners.rl.update import Updater
-from learners.sft import DivergedError
+from learners.rl.update import Updater, UpdateResult
+from learners.step import DivergedError
 
 
 class Training:
@@ -37,6 +38,7 @@ class Training:
         self._learner = learner
         self._source = source
         self._updater = Updater(learner, config)
+        self._past = Past(config.max_staleness + 1)
 
     def run(self) -> RlProgress:
         """Train from the last checkpoint to the end; the last one written tells the same.
@@ -65,8 +67,9 @@ class Training:
         model, optimizer = self._learner.model, self._learner.optimizer
         checkpoints = checkpoints_of(self._config)
         progress = checkpoints.restore(model, optimizer, self._learner.device)
-        if keeper is not None:
-            progress = keeper.resume(progress)
+        with together(self._learner.device):
+            if keeper is not None:
+                progress = keeper.resume(progress)
         return self._announced(progress, keeper)
 
     def _advance(self, progress: RlProgress, keeper: Keeper | None) -> RlProgress:
@@ -88,29 +91,37 @@ class Training:
             idle_s=progress.idle_s + idle_s,
             train_s=progress.train_s + train_s,
         )
-        if keeper is not None:
-            times = {"learner_idle_s": round(idle_s, 3), "train_s": round(train_s, 3)}
-            rate = {"step": progress.step, "learning_rate": self._rate(share.step)}
-            line = {**rate, **figures, **named(found), **times, **share.stats}
-            keeper.tell(line, alarm(found, self._config.algorithm.mismatch_alarm) if found else "")
-            progress = keeper.commit(progress)
+        with together(device):
+            if keeper is not None:
+                times = {"learner_idle_s": round(idle_s, 3), "train_s": round(train_s, 3)}
+                rate = {"step": progress.step, "learning_rate": self._rate(share.step)}
+                line = {**rate, **share.stats, **figures, **named(found), **times}
+                threshold = self._config.algorithm.mismatch_alarm
+                keeper.tell(line, alarm(found, threshold) if found else "")
+                progress = keeper.commit(progress)
         return self._announced(progress, keeper)
 
     def _announced(self, progress: RlProgress, keeper: Keeper | None) -> RlProgress:
-        meet()  # no rank asks for the next batch before it is known that this one is done with
-        if keeper is None:
-            return progress
-        keeper.announce(progress)
-        return keeper.hear(progress)
+        with together(self._learner.device):
+            if keeper is not None:
+                keeper.announce(progress)
+                progress = keeper.hear(progress)
+        return progress
 
     def _share(self, step: int) -> Share:
-        """This rank's, of a batch that every rank has the whole of its share of."""
+        """This rank's, of a batch that every rank has the whole of its share of.
+
+        A ledger that is restarted meanwhile may deal out another batch than it did before.
+        """
+        device = self._learner.device
         while True:
-            share = self._source.batch(step)
-            gone = [play.spec for play in share.mine if play.trajectory is None]
-            if gone:
-                self._source.lost(gone)
-            if not largest(len(gone), self._learner.device):
+            with together(device):
+                share = self._source.batch(step)
+                gone = [play.spec for play in share.mine if play.trajectory is None]
+                if gone:
+                    self._source.lost(gone)
+            is_whole = not largest(len(gone), device)
+            if is_equal(share.groups, device) and is_whole:
                 return share
 
     def _learn(self, share: Share) -> Learned:
@@ -123,18 +134,22 @@ class Training:
             recomputed = self._updater.recompute(list(samples.values()))
             samples = dict(zip(samples, recomputed, strict=True))
         version = version_after(share.step)
-        results = []
-        for update in updates_of(share.groups, config.minibatch_size, config.seed, share.step):
-            rows = [samples[place] for place in update if place in samples]
-            try:
-                results.append(self._updater.update(rows, version))
-            except FloatingPointError as error:
-                raise DivergedError(f"step {share.step + 1}: {error}") from None
+        self._past.keep(self._learner.model, version)
+        updates = updates_of(share.groups, config.minibatch_size, config.seed, share.step)
+        rows = [[samples[place] for place in update if place in samples] for update in updates]
+        mismatch = self._updater.compare(rows[0], self._past)
         return Learned(
-            results=results,
+            results=[self._update(part, share.step) for part in rows],
+            mismatch=mismatch,
             lags=[version - sample.version for sample in samples.values()],
             num_empty=len(all_samples) - len(samples),
         )
+
+    def _update(self, rows: Sequence[Sample], step: int) -> UpdateResult:
+        try:
+            return self._updater.update(rows)
+        except FloatingPointError as error:
+            raise DivergedError(f"step {step + 1}: {error}") from None
 
     def _rate(self, step: int) -> float:
         return learning_rate(self._config.optim, step, self._config.num_steps)

@@ -18,6 +18,11 @@ class Evaluation:
     figures: dict[str, float] = field(default_factory=dict)
     """What else there is to tell, for the metrics."""
 
+    @property
+    def is_whole(self) -> bool:
+        """Whether it says something of every world."""
+        return self.mean_return is not None and not self.figures.get("failed_worlds")
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RlProgress:
@@ -52,8 +57,9 @@ class RlProgress:
 
     @property
     def best(self) -> Evaluation | None:
-        """The evaluation of the highest mean return, the earliest step's of equals."""
-        told = [evaluation for evaluation in self.evaluations if evaluation.mean_return is not None]
+        """The evaluation of the highest mean return, the earliest step's of equals; of those in
+        which every world was played."""
+        told = [evaluation for evaluation in self.evaluations if evaluation.is_whole]
         return max(told, key=lambda e: (e.mean_return or 0.0, -e.step), default=None)
 
     def after(self, evaluation: Evaluation) -> "RlProgress":

@@ -1,10 +1,13 @@
 """What ranks tell each other; one alone is told what it says."""
 
-from collections.abc import Sequence
+import zlib
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 import torch
 import torch.distributed as dist
 
+from cluster.errors import FinalError, UserError
 from learners.step import sum_counts
 
 
@@ -37,7 +40,38 @@ def is_first() -> bool:
     return not dist.is_initialized() or dist.get_rank() == 0
 
 
-def meet() -> None:
-    """Wait until every rank is here."""
+def is_equal(value: object, device: str) -> bool:
+    """Whether every rank's value reads the same."""
+    digest = zlib.crc32(repr(value).encode())
+    return largest(digest, device) == -largest(-digest, device)
+
+
+@contextmanager
+def together(device: str) -> Iterator[None]:
+    """What ends one rank's work for good ends that of all: none waits for it in vain.
+
+    Every rank has to enter, and none leaves before all are done within.
+
+    Raises:
+        UserError, FinalError: as within; where it was another rank, FinalError with its cause.
+    """
+    own: UserError | FinalError | None = None
+    try:
+        yield
+    except (UserError, FinalError) as error:
+        own = error
+    if not largest(own is not None, device):
+        return
+    if own is None:
+        raise FinalError(_first_cause(""))
+    _first_cause(str(own))
+    raise own
+
+
+def _first_cause(own: str) -> str:
+    """Of the ranks' causes; '' is none."""
+    causes: list[str | None] = [own]
     if dist.is_initialized():
-        dist.barrier()
+        causes = [None] * dist.get_world_size()
+        dist.all_gather_object(causes, own)
+    return next(filter(None, causes), "")

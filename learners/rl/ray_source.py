@@ -3,7 +3,6 @@
 import json
 import time
 from collections.abc import Callable, Mapping, Sequence
-from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -18,11 +17,9 @@ from cluster.scores import crafter_score
 from cluster.training.dealing import Piece
 from cluster.training.evaluations import Evaluation as Played
 from cluster.types import EpisodeSpec, Trajectory
-from learners.rl.progress import Evaluation, version_after
+from learners.ray_train import WARNINGS
+from learners.rl.progress import Evaluation
 from learners.rl.source import Play, PolicyVersion, Share
-
-WARNINGS: Final = "warnings.jsonl"
-"""In the run's folder: {"sentence"}, for whoever watches."""
 
 _POLL_S: Final = 0.5
 _RETRY_S: Final = 0.5
@@ -39,6 +36,8 @@ class RaySource:
         self._folder = folder
         self._rank = rank
         self._num_ranks = num_ranks
+        self._evaluated: dict[int, PolicyVersion] = {}
+        """By step: what was to be evaluated."""
 
     def batch(self, step: int) -> Share:
         share = None
@@ -67,6 +66,7 @@ class RaySource:
         _final(lambda: self._store.retire.remote(in_use))
 
     def evaluate(self, step: int, policy: PolicyVersion) -> None:
+        self._evaluated[step] = policy
         self._give_to_store(policy)
         _final(lambda: self._ledger.evaluate.remote(step, policy.version))
 
@@ -76,13 +76,13 @@ class RaySource:
 
     def evaluations(self, wait_for: Sequence[int] = ()) -> Sequence[Evaluation]:
         while True:
-            found = _final(lambda: self._ledger.evaluations.remote(-1))
+            found = _final(lambda: self._ledger.evaluations.remote())
             done = [_told(one) for one in found]
             missing = set(wait_for) - {one.step for one in done}
             if not missing:
                 return done
             for step in missing:  # a ledger that was restarted may not have heard of it
-                _final(partial(self._ledger.evaluate.remote, step, version_after(step)))
+                self.evaluate(step, self._evaluated[step])
             time.sleep(_POLL_S)
 
     def warn(self, sentence: str) -> None:

@@ -18,7 +18,8 @@ from learners.learner import Learner
 from learners.rl.keeper import Keeper
 from learners.rl.loop import Training
 from learners.rl.losses import LossReport
-from learners.rl.mismatch import compare
+from learners.rl.mismatch import MismatchPart, compare
+from learners.rl.past import Past
 from learners.rl.policy import build_policy
 from learners.rl.progress import RlProgress
 from learners.rl.ray_source import RaySource
@@ -37,13 +38,15 @@ SPAN: Final = "span.json"
 class SimulatedUpdater(Updater):
     """Sleeps through each update, and changes nothing."""
 
-    def update(self, samples: Sequence[Sample], version: int) -> UpdateResult:
+    def compare(self, samples: Sequence[Sample], past: Past) -> MismatchPart:
+        return compare(torch.zeros(0), torch.zeros(0))
+
+    def update(self, samples: Sequence[Sample]) -> UpdateResult:
         time.sleep(DECISION_S * len(samples))
         return UpdateResult(
             report=LossReport(*[0.0] * len(fields(LossReport))),
             grad_norm=0.0,
             num_tokens=sum(sample.num_tokens for sample in samples),
-            mismatch=compare(torch.zeros(0), torch.zeros(0)),
         )
 
 

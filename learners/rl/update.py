@@ -20,6 +20,7 @@ from learners.forward import label_logits
 from learners.learner import Learner
 from learners.rl.losses import LOSSES, LossReport, TokenBatch, Whole, report, token_logprobs
 from learners.rl.mismatch import MismatchPart, compare
+from learners.rl.past import Past
 from learners.rl.policy import as_it_began
 from learners.rl.ranks import total
 from learners.rl.samples import Sample
@@ -35,8 +36,6 @@ class UpdateResult:
     """Before clipping."""
     num_tokens: int
     """Learned from."""
-    mismatch: MismatchPart
-    """Of this rank's tokens of the current version, before the update."""
 
 
 class Updater:
@@ -51,22 +50,29 @@ class Updater:
     @torch.no_grad()
     def recompute(self, samples: Sequence[Sample]) -> list[Sample]:
         """The same with the learner's log-probabilities, as it is now, for old ones."""
-        recomputed = list(samples)
-        for piece in self._pieces(samples):
-            rows = [samples[index] for index in piece]
-            logprobs_T, _ = self._logprobs(self._batch(rows), rows)
-            ends = np.cumsum([row.num_tokens for row in rows])
-            each = np.split(logprobs_T.cpu().numpy(), ends[:-1])
-            for index, old_T in zip(piece, each, strict=True):
-                recomputed[index] = replace(samples[index], old_logprobs_T=old_T)
-        return recomputed
+        told = self._told(samples)
+        return [
+            replace(sample, old_logprobs_T=old_T.numpy())
+            for sample, old_T in zip(samples, told, strict=True)
+        ]
 
-    def update(self, samples: Sequence[Sample], version: int) -> UpdateResult:
-        """Learn from this rank's part of a global minibatch; every rank takes the same update.
+    @torch.no_grad()
+    def compare(self, samples: Sequence[Sample], past: Past) -> MismatchPart:
+        """Engine and learner, on decisions of versions that are still known."""
+        found = compare(torch.zeros(0), torch.zeros(0))
+        model = self._learner.model
+        for version in sorted({sample.version for sample in samples}):
+            rows = [sample for sample in samples if sample.version == version]
+            if version not in past:
+                continue
+            with past.as_it_was(model, version):
+                for row, told_T in zip(rows, self._told(rows), strict=True):
+                    found += compare(told_T, torch.from_numpy(row.sampled_logprobs_T))
+        return found
 
-        Args:
-            samples: this rank's part; may be empty.
-            version: the current one; engine and learner are compared on its tokens.
+    def update(self, samples: Sequence[Sample]) -> UpdateResult:
+        """Learn from this rank's part of a global minibatch, which may be empty; every rank takes
+        the same update.
 
         Raises:
             FloatingPointError: the gradient is not finite; nothing was changed.
@@ -75,22 +81,26 @@ class Updater:
         optimizer.zero_grad(set_to_none=True)
         whole = self._whole(samples)
         sums_F = torch.zeros(len(fields(LossReport)), dtype=torch.float64)
-        mismatch = compare(torch.zeros(0), torch.zeros(0))
         for piece in self._pieces(samples):
-            rows = [samples[index] for index in piece]
-            tokens = self._tokens(rows)
+            tokens = self._tokens([samples[index] for index in piece])
             part = LOSSES["clip"](tokens, self._algorithm, whole)
             part.loss.backward()  # type: ignore[no-untyped-call]
             sums_F += part.sums_F
-            is_current_T = self._each(rows, [row.version == version for row in rows]).bool()
-            mismatch += compare(
-                tokens.logprobs_T[is_current_T], tokens.sampled_logprobs_T[is_current_T]
-            )
         trained = trained_weights(self._learner.model)
         sum_over_ranks(trained, sums_F)
         told = report(sums_F)
         norm = clip_and_step(optimizer, trained, self._max_grad_norm, told.loss)
-        return UpdateResult(told, norm, whole.num_tokens, mismatch)
+        return UpdateResult(told, norm, whole.num_tokens)
+
+    def _told(self, samples: Sequence[Sample]) -> list[torch.Tensor]:
+        """[T] By the learner, of each sample's tokens; on the CPU."""
+        told: dict[int, torch.Tensor] = {}
+        for piece in self._pieces(samples):
+            rows = [samples[index] for index in piece]
+            logprobs_T, _ = self._logprobs(self._batch(rows), rows)
+            each = torch.split(logprobs_T.cpu(), [row.num_tokens for row in rows])
+            told.update(zip(piece.tolist(), each, strict=True))
+        return [told[index] for index in range(len(samples))]
 
     def _whole(self, samples: Sequence[Sample]) -> Whole:
         mine = [sum(sample.num_tokens for sample in samples), len(samples)]
