@@ -16,6 +16,10 @@ class AlgorithmConfig(Section):
     the same, undivided."""
     gamma: float = Field(default=0.98, ge=0, le=1)
     """Discount of later rewards per step of the game; only for advantage turn."""
+    train_fraction: float = Field(default=1.0, gt=0, le=1)
+    """Share of a batch's decisions that are learned from, drawn by the size of their advantages and
+    weighted so that the gradient is expected to be that of all: where playing is cheap beside
+    learning, or decisions of a play are much alike, more play is worth more than all of it."""
     clip_low: float = Field(default=0.2, gt=0, lt=1)
     """A token's ratio to its old probability teaches nothing further once it is below
     1 - clip_low and the token was bad."""

@@ -69,8 +69,9 @@ def sampled_play(seed: int, sample: int, language: Language, version: int = 1) -
 
 def some_samples(language: Language, count: int) -> list[Sample]:
     """Decisions, good and bad in turn."""
-    samples = []
+    samples: list[Sample] = []
     for number in range(count):
         played = trajectory(turns=(sampled_turn(0, language, number),))
-        samples += samples_of(played, np.array([(-1.0) ** number * (1 + number % 3)]))
-    return [sample for sample in samples if sample is not None]
+        advantage = (-1.0) ** number * (1 + number % 3)
+        samples += [replace(one, advantage=advantage) for one in samples_of(played) if one]
+    return samples

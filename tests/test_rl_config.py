@@ -58,7 +58,7 @@ def test_without_evaluation_its_worlds_do_not_matter() -> None:
             ["--lora.tower", "true", "--policy.engine.lora.tower", "false"],
             "lora.tower trains the vision tower, which the replicas would ignore",
         ),
-        (["--max_staleness", "2"], "max_versions 4 is too few: with max_staleness 2, 3 may be"),
+        (["--max_staleness", "6"], "max_versions 8 is too few: with max_staleness 6, 7 may be"),
         (["--evaluation.seeds", "3-5"], "seed 3 is among both seeds and evaluation.seeds"),
         (["--evaluation.every_steps", "none"], 'checkpoint.final "best" needs'),
         (

@@ -3,12 +3,12 @@
 from dataclasses import replace
 from typing import Any
 
-import numpy as np
 import pytest
 
 from cluster.types import Completion, Turn
 from learners.example import NO_LABEL
-from learners.rl.samples import Sample, samples_of
+from learners.rl.samples import Sample, samples_of, share_samples
+from learners.rl.source import Play, Share
 from tests.builders import trajectory, turn
 
 ANSWER = Completion(
@@ -27,7 +27,7 @@ def answered_turn(index: int = 0, num_images: int = 0, **changes: Any) -> Turn:
 
 
 def samples(*turns: Turn) -> list[Sample | None]:
-    return samples_of(trajectory(turns=turns), np.arange(len(turns)) + 0.5)
+    return samples_of(trajectory(turns=turns))
 
 
 def only(*turns: Turn) -> Sample:
@@ -56,9 +56,24 @@ def test_the_engine_is_the_old_policy_until_something_else_is_known() -> None:
     assert sample.old_logprobs_T is sample.sampled_logprobs_T
 
 
-def test_each_decision_has_its_own_advantage() -> None:
-    told = samples(answered_turn(0), answered_turn(1))
-    assert [sample.advantage for sample in told if sample] == [0.5, 1.5]
+def share(*turns: Turn) -> Share:
+    played = trajectory(turns=turns)
+    mine = Play(group=1, number=0, spec=played.spec, trajectory=played)
+    return Share(step=3, groups=(), mine=(mine,), stats={})
+
+
+def test_a_rank_learns_from_those_of_its_decisions_that_were_drawn() -> None:
+    lessons = {(0, 0, 0): 1.5, (1, 0, 1): -2.0}
+    (found,) = share_samples(share(answered_turn(0), answered_turn(1)), lessons, 1).items()
+    place, sample = found
+    assert place == (1, 0, 1)
+    assert sample is not None
+    assert sample.advantage == -2.0
+
+
+def test_a_decision_that_is_too_old_is_refused() -> None:
+    with pytest.raises(ValueError, match="decision 0 is 1 versions behind step 3: max_staleness"):
+        share_samples(share(answered_turn(0)), {}, 0)
 
 
 def test_pictures_are_this_frame_and_those_before_it_oldest_first() -> None:
@@ -98,8 +113,3 @@ def test_a_picture_that_is_missing_is_told() -> None:
     gone = replace(answered_turn(0), frame=None)
     with pytest.raises(ValueError, match="decision 1 saw 2 pictures, of which 1 are here"):
         samples(gone, answered_turn(1, num_images=2))
-
-
-def test_there_is_an_advantage_for_each_decision() -> None:
-    with pytest.raises(ValueError, match="1 advantages for 2 decisions"):
-        samples_of(trajectory(turns=(answered_turn(0), answered_turn(1))), np.ones(1))

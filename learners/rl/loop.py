@@ -16,11 +16,12 @@ from dataclasses import replace
 from configs.rl import RlConfig
 from learners.learner import Learner
 from learners.optimizer import learning_rate, set_learning_rate
+from learners.rl.advantages import advantages_of
 from learners.rl.figures import Learned, figures_of, mismatch_of, named
 from learners.rl.keeper import Keeper, checkpoints_of, keeping
 from learners.rl.mismatch import alarm
 from learners.rl.past import Past
-from learners.rl.plan import updates_of
+from learners.rl.plan import Place, lessons_of, updates_of
 from learners.rl.progress import RlProgress, version_after
 from learners.rl.ranks import is_equal, is_first, largest, of_the_first, together
 from learners.rl.samples import Sample, share_samples
@@ -128,14 +129,15 @@ class Training:
         """The step's updates."""
         config, optimizer = self._config, self._learner.optimizer
         set_learning_rate(optimizer, self._rate(share.step))
-        all_samples = share_samples(share, config)
+        lessons = self._lessons(share)
+        all_samples = share_samples(share, lessons, config.max_staleness)
         samples = {place: sample for place, sample in all_samples.items() if sample is not None}
         if config.algorithm.old_logprobs == "recomputed":
             recomputed = self._updater.recompute(list(samples.values()))
             samples = dict(zip(samples, recomputed, strict=True))
         version = version_after(share.step)
         self._past.keep(self._learner.model, version)
-        updates = updates_of(share.groups, config.minibatch_size, config.seed, share.step)
+        updates = updates_of([*lessons], config.minibatch_size, config.seed, share.step)
         rows = [[samples[place] for place in update if place in samples] for update in updates]
         mismatch = self._updater.compare(rows[0], self._past)
         return Learned(
@@ -144,6 +146,11 @@ class Training:
             lags=[version - sample.version for sample in samples.values()],
             num_empty=len(all_samples) - len(samples),
         )
+
+    def _lessons(self, share: Share) -> dict[Place, float]:
+        algorithm = self._config.algorithm
+        advantages = advantages_of(share.groups, algorithm)
+        return lessons_of(advantages, algorithm.train_fraction, self._config.seed, share.step)
 
     def _update(self, rows: Sequence[Sample], step: int) -> UpdateResult:
         try:

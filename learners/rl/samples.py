@@ -4,15 +4,14 @@ What is learned from is the ids that the engine read and drew, never a text toke
 Axes: T decisions of an episode, or sampled tokens of one of them.
 """
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
 
 from cluster.types import Trajectory, Turn
-from configs.rl import RlConfig
 from learners.example import Example, answered
-from learners.rl.advantages import ADVANTAGES, Floats
 from learners.rl.plan import Place
 from learners.rl.progress import version_after
 from learners.rl.source import Share
@@ -25,7 +24,7 @@ class Sample:
     example: Example
     """Its labels are the sampled tokens."""
     advantage: float
-    """How much better than its group it was."""
+    """How much better than its group it was, or what stands for that."""
     sampled_logprobs_T: npt.NDArray[np.float32]
     """What the engine said of its tokens, nats, at the temperature of sampling."""
     old_logprobs_T: npt.NDArray[np.float32]
@@ -40,49 +39,50 @@ class Sample:
         return len(self.sampled_logprobs_T)
 
 
-def share_samples(share: Share, config: RlConfig) -> dict[Place, Sample | None]:
-    """What each decision of a rank's share teaches, as `samples_of`.
+def share_samples(
+    share: Share, lessons: Mapping[Place, float], max_staleness: int
+) -> dict[Place, Sample | None]:
+    """What the decisions of a rank's share teach, as `samples_of`.
+
+    Args:
+        share: the rank's.
+        lessons: the decisions to learn from -> their advantages; those of other ranks too.
+        max_staleness: versions that a decision may be behind.
 
     Raises:
         ValueError: as `samples_of`, an episode is not here, or a decision is staler than allowed.
     """
-    advantage = ADVANTAGES[config.algorithm.advantage]
-    advantages = [advantage(group, config.algorithm.gamma) for group in share.groups]
     found: dict[Place, Sample | None] = {}
     for play in share.mine:
         if play.trajectory is None:
             raise ValueError(f"{play.spec.id} is not here")
-        samples = samples_of(play.trajectory, advantages[play.group][play.number])
-        for turn, sample in enumerate(samples):
+        for turn, sample in enumerate(samples_of(play.trajectory)):
+            place = play.group, play.number, turn
             lag = 0 if sample is None else version_after(share.step) - sample.version
-            if not 0 <= lag <= config.max_staleness:
+            if not 0 <= lag <= max_staleness:
                 raise ValueError(
                     f"{play.spec.id}, decision {turn} is {lag} versions behind step {share.step}: "
-                    f"max_staleness is {config.max_staleness}"
+                    f"max_staleness is {max_staleness}"
                 )
-            found[play.group, play.number, turn] = sample
+            if place in lessons:
+                found[place] = sample and replace(sample, advantage=lessons[place])
     return found
 
 
-def samples_of(trajectory: Trajectory, advantages_T: Floats) -> list[Sample | None]:
-    """What each decision teaches; None where the answer was empty: there is nothing to learn.
+def samples_of(trajectory: Trajectory) -> list[Sample | None]:
+    """Every decision, with no advantage yet; None where the answer was empty: it teaches nothing.
 
     Raises:
-        ValueError: the player told no ids or log-probabilities, a picture is missing, or there is
-            not an advantage for each decision.
+        ValueError: the player told no ids or log-probabilities, or a picture is missing.
     """
     turns = trajectory.turns
-    if len(turns) != len(advantages_T):
-        raise ValueError(
-            f"{trajectory.spec.id}: {len(advantages_T)} advantages for {len(turns)} decisions"
-        )
     try:
-        return [_sample(turns[: t + 1], float(advantages_T[t])) for t in range(len(turns))]
+        return [_sample(turns[: t + 1]) for t in range(len(turns))]
     except ValueError as error:
         raise ValueError(f"{trajectory.spec.id}: {error}") from None
 
 
-def _sample(turns: tuple[Turn, ...], advantage: float) -> Sample | None:
+def _sample(turns: tuple[Turn, ...]) -> Sample | None:
     """Of the last of these."""
     turn, answer = turns[-1], turns[-1].completion
     num_tokens = len(answer.token_ids)
@@ -99,7 +99,7 @@ def _sample(turns: tuple[Turn, ...], advantage: float) -> Sample | None:
     logprobs_T = np.array(answer.logprobs, np.float32)
     return Sample(
         example=answered(answer.prompt_ids, answer.token_ids, _pictures(turns)),
-        advantage=advantage,
+        advantage=0.0,
         sampled_logprobs_T=logprobs_T,
         old_logprobs_T=logprobs_T,
         temperature=answer.temperature,
