@@ -98,6 +98,23 @@ def score(summaries: Sequence[Summary]) -> dict[str, Any]:
     }
 
 
+def gain(summaries: Sequence[Summary], baseline: Sequence[Summary]) -> dict[str, Any]:
+    """How many achievements more than the baseline, over pairs of plays of one spec.
+
+    Raises:
+        ValueError: they did not play the same.
+    """
+    own, other = ({one.spec: one for one in played} for played in (summaries, baseline))
+    if own.keys() != other.keys():
+        raise ValueError(f"{len(own.keys() ^ other.keys())} plays have no pair")
+    more_NA = unlocked_matrix([*own.values()]) - unlocked_matrix([other[spec] for spec in own])
+    interval = bootstrap(more_NA, [spec.seed for spec in own], lambda means: means.sum(axis=-1))
+    return {
+        "achievements": float(more_NA.sum(axis=1).mean()),
+        "achievements_ci": [interval.low, interval.high],
+    }
+
+
 def _mean(summaries: Sequence[Summary], of: Callable[[Summary], float]) -> float:
     return float(np.mean([of(summary) for summary in summaries]))
 

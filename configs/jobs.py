@@ -76,6 +76,8 @@ class EvaluateConfig(PlayedRun):
     """Plays of each world by each policy."""
     policies: tuple[PlayerOrKind, ...] = Field(min_length=1)
     """Who plays, in the table's order."""
+    baseline: str | None = None
+    """Name of the policy that the others are held against, world by world; none: nobody."""
 
     @property
     def plays(self) -> tuple[tuple[int, int], ...]:
@@ -88,4 +90,6 @@ class EvaluateConfig(PlayedRun):
         for name in names:
             if names.count(name) > 1:
                 raise ValueError(f"two policies are named {name!r}: give each a name of its own")
+        if self.baseline not in (None, *names):
+            raise ValueError(f"no policy is named {self.baseline!r}, as baseline is: {names}")
         return self

@@ -39,14 +39,22 @@ def evaluate(config: "EvaluateConfig") -> int:
         traces = {policy: home / "traces" for policy, home in homes.items()}
         played = play_all(config, traces, config.plays)
         policies = [_figures(policy, played[policy], homes[policy]) for policy in config.policies]
+        gains = _gains({policy.name: played[policy] for policy in config.policies}, config.baseline)
         summary = {
             "seeds": list(config.seeds),
             "samples": config.samples,
             "env_length": config.env.length,
             "policies": policies,
+            "gains": gains,
         }
         path = folder.write_text("summary.json", json.dumps(summary, indent=2) + "\n")
     print(table(policies))
+    for gain in gains:
+        low, high = gain["achievements_ci"]
+        print(
+            f"{gain['policy']} over {gain['baseline']}: {gain['achievements']:+.2f} achievements "
+            f"[{low:+.2f}, {high:+.2f}], world by world"
+        )
     print(f"summary: {path}")
     return warn_of_errors({policy.name: played[policy] for policy in config.policies})
 
@@ -61,6 +69,18 @@ def _figures(policy: Any, played: "list[Summary]", home: "Path") -> dict[str, An
         **score(played),
         "output_dir": str(home),
     }
+
+
+def _gains(played: "dict[str, list[Summary]]", baseline: str | None) -> list[dict[str, Any]]:
+    from cluster.scores import gain
+
+    if baseline is None:
+        return []
+    return [
+        {"policy": name, "baseline": baseline, **gain(summaries, played[baseline])}
+        for name, summaries in played.items()
+        if name != baseline
+    ]
 
 
 if __name__ == "__main__":

@@ -132,6 +132,12 @@ def test_two_policies_of_one_name_are_refused() -> None:
         )
 
 
+def test_a_baseline_that_does_not_play_is_refused() -> None:
+    named = ["--policies", '["random"]', "--baseline", "sft"]
+    with pytest.raises(UserError, match=r"no policy is named 'sft', as baseline is: \['random'\]"):
+        load(EvaluateConfig, ["--output", "x", "--seeds", "0", *named])
+
+
 def test_dump_and_load_give_the_same_configuration(tmp_path: Path) -> None:
     config = collect("--policy.engine.lora.max_rank", "8", "--play.interrupts", "[]")
     path = tmp_path / "config.toml"

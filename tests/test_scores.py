@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from cluster.names import ACHIEVEMENTS
-from cluster.scores import bootstrap, crafter_score, score
+from cluster.scores import bootstrap, crafter_score, gain, score
 from cluster.types import Ending, EpisodeSpec, Summary
 
 
@@ -66,6 +66,19 @@ def test_plays_of_one_world_are_kin() -> None:
     worlds = [0] * 10 + [1] * 10
     interval = bootstrap(values, worlds, lambda means: means[:, 0])
     assert (interval.low, interval.high) == (0.0, 1.0)
+
+
+def test_a_gain_is_over_pairs_of_one_world() -> None:
+    """Each unlocks one more than in the same world before: there is nothing to be unsure of."""
+    before = [summary(0, ()), summary(1, ("wake_up", "eat_cow"))]
+    after = [summary(1, ("wake_up", "eat_cow", "eat_plant")), summary(0, ("collect_wood",))]
+    assert gain(after, before) == {"achievements": 1.0, "achievements_ci": [1.0, 1.0]}
+    assert gain(before, after)["achievements"] == -1.0
+
+
+def test_without_a_pair_there_is_no_gain() -> None:
+    with pytest.raises(ValueError, match="2 plays have no pair"):
+        gain([summary(0, ())], [summary(1, ())])
 
 
 def test_no_episodes_have_no_score() -> None:

@@ -78,11 +78,15 @@ def is_answering(cluster: Cluster) -> bool:
 def test_two_policies_share_worlds_and_end_in_a_summary(cluster: Cluster, tmp_path: Path) -> None:
     policies = '["vllm", "random"]'
     options = ["--policies", policies, "--policies.0.max_tokens", "12", "--seeds", "3-4"]
+    options += ["--baseline", "random"]
     output = ["--output", str(tmp_path / "run")]
     done = run_job("evaluate", *options, *RULES, *POOL, *output, env=cluster.env)
     assert done.returncode == 0, done.stdout + done.stderr
     summary = json.loads((tmp_path / "run" / "summary.json").read_text())
     assert [policy["name"] for policy in summary["policies"]] == ["vllm", "random"]
+    (gain,) = summary["gains"]
+    assert (gain["policy"], gain["baseline"]) == ("vllm", "random")
+    assert "vllm over random: " in done.stdout
     for policy in summary["policies"]:
         assert policy["episodes"] == 2
         assert Path(policy["output_dir"]).is_dir()
