@@ -14,7 +14,9 @@ from contextlib import contextmanager
 from dataclasses import replace
 
 from configs.rl import RlConfig
+from learners.checkpoints import ADAPTER
 from learners.learner import Learner
+from learners.lora import load_adapter
 from learners.optimizer import learning_rate, set_learning_rate
 from learners.rl.advantages import advantages_of
 from learners.rl.figures import Learned, figures_of, mismatch_of, named
@@ -67,6 +69,9 @@ class Training:
     def _begin(self, keeper: Keeper | None) -> RlProgress:
         model, optimizer = self._learner.model, self._learner.optimizer
         checkpoints = checkpoints_of(self._config)
+        for step in checkpoints.steps():
+            load_adapter(model, checkpoints.path(step) / ADAPTER)
+            self._past.keep(model, version_after(step))
         progress = checkpoints.restore(model, optimizer, self._learner.device)
         with together(self._learner.device):
             if keeper is not None:

@@ -14,7 +14,7 @@ from learners.step import trained_weights
 
 
 class Past:
-    """Of one rank, since its process began."""
+    """Of one rank."""
 
     def __init__(self, num_versions: int) -> None:
         self._num_versions = num_versions
