@@ -6,6 +6,7 @@ checkpoints/step_000200/adapter/        as PEFT, transformers and vLLM load it
                        /...             what else a run needs to go on
 """
 
+import io
 import json
 import os
 import shutil
@@ -17,6 +18,7 @@ from typing import Any, Final, Generic, Protocol, Self, TypeVar
 
 import torch
 import torch.distributed as dist
+from safetensors import SafetensorError
 
 from cluster.errors import RunError
 from cluster.files import flush, replacing, wait_for_lock
@@ -103,19 +105,25 @@ class Checkpoints(Generic[Counters]):
         """Add a checkpoint of `progress.step`; once it has its name, it is on the disk.
 
         `texts` are more files of it, name -> content.
+
+        Raises:
+            RunError: it can't be written, as on a full disk; those before are as they were.
         """
         beside = self._folder / f".{self.path(progress.step).name}.tmp"
         shutil.rmtree(beside, ignore_errors=True)
-        beside.mkdir(parents=True)
-        save_adapter(model, beside / ADAPTER)
-        torch.save(optimizer.state_dict(), beside / _STATE)
-        write_progress(beside, progress)
-        for name, text in (texts or {}).items():
-            (beside / name).write_text(text, encoding="utf-8")
-        for path in [*beside.rglob("*"), beside]:
-            flush(path)
-        os.replace(beside, self.path(progress.step))
-        flush(self._folder)
+        state = io.BytesIO()  # a file that torch can't write to its end gives no cause
+        torch.save(optimizer.state_dict(), state)
+        with self._writing(progress.step):
+            beside.mkdir(parents=True)
+            save_adapter(model, beside / ADAPTER)
+            (beside / _STATE).write_bytes(state.getbuffer())
+            write_progress(beside, progress)
+            for name, text in (texts or {}).items():
+                (beside / name).write_text(text, encoding="utf-8")
+            for path in [*beside.rglob("*"), beside]:
+                flush(path)
+            os.replace(beside, self.path(progress.step))
+            flush(self._folder)
 
     def load(self, step: int, model: Any, optimizer: torch.optim.Optimizer) -> None:
         """Put a checkpoint's matrices and optimizer in the place of the given ones.
@@ -152,10 +160,25 @@ class Checkpoints(Generic[Counters]):
         return progress
 
     def amend(self, progress: Counters) -> None:
-        """Let the checkpoint of `progress.step` tell this, and still be whole at any moment."""
-        with replacing(self.path(progress.step) / _PROGRESS) as beside:
+        """Let the checkpoint of `progress.step` tell this, and still be whole at any moment.
+
+        Raises:
+            RunError: as `save`.
+        """
+        path = self.path(progress.step) / _PROGRESS
+        with self._writing(progress.step), replacing(path) as beside:
             beside.write_text(_as_json(progress), encoding="utf-8")
             flush(beside)
+
+    @contextmanager
+    def _writing(self, step: int) -> Iterator[None]:
+        try:
+            yield
+        except (OSError, SafetensorError) as error:
+            raise RunError(
+                f"the checkpoint of step {step} can't be written to {self._folder}: {error}; once "
+                "it can, the same command goes on"
+            ) from None
 
     def prune(self, keep: int, others: Collection[int]) -> None:
         """Remove all but the last `keep` and `others`, and what a killed process left half done."""

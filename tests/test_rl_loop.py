@@ -1,6 +1,8 @@
 """A rank's run of RL, without Ray: in which order it commits, and that it survives being killed."""
 
+import errno
 import json
+import os
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -386,3 +388,24 @@ def test_ranks_that_were_dealt_different_batches_ask_again(tmp_path: Path) -> No
     mp.spawn(in_a_group_that_is_dealt_two_batches, (2, tmp_path, config), nprocs=2)
     told = [json.loads((tmp_path / f"{rank}.txt").read_text()) for rank in (0, 1)]
     assert told == [[0, 1, 1, 2]] * 2
+
+
+def test_a_disk_that_is_full_ends_all_ranks_with_the_cause(
+    tmp_path: Path, language: Language, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What was there before is whole, and with room the run goes on from it."""
+    config = rl_settings(tmp_path)
+    source = FakeSource(config, language)
+    original = Path.write_bytes
+
+    def full_at_step_2(path: Path, data: bytes) -> int:
+        if path.parent.name == ".step_000002.tmp":
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        return original(path, data)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "write_bytes", full_at_step_2)
+        with pytest.raises(FinalError, match=r"step 2 can't be written .*No space left on device"):
+            train(source)
+    assert checkpoints_of(config).steps() == [0, 1]
+    assert train(source).step == 3

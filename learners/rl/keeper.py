@@ -14,6 +14,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
+from cluster.errors import FinalError, RunError
 from configs.rl import RlConfig
 from learners.checkpoints import ADAPTER, CHECKPOINTS, Checkpoints
 from learners.learner import Learner
@@ -27,6 +28,15 @@ LEDGER: Final = "ledger.json"
 """In a checkpoint: the account of play."""
 CANARY: Final = "canary.json"
 """In a checkpoint: what the learner says of the canary, token id -> nats."""
+
+
+@contextmanager
+def _final() -> Iterator[None]:
+    """To start the learners anew would not make room on a disk."""
+    try:
+        yield
+    except RunError as error:
+        raise FinalError(str(error)) from None
 
 
 @contextmanager
@@ -87,7 +97,8 @@ class Keeper:
             CANARY: json.dumps(canary_logprobs(self._learner, self._config)),
         }
         model, optimizer = self._learner.model, self._learner.optimizer
-        self._checkpoints.save(model, optimizer, progress, texts)
+        with _final():
+            self._checkpoints.save(model, optimizer, progress, texts)
         if progress.step:
             self._source.committed(progress.step - 1)
         return progress
@@ -111,7 +122,8 @@ class Keeper:
         """There is no step left: wait for the evaluations, and leave nothing to be done."""
         progress = self._with_evaluations(progress, self._awaited(progress))
         progress = replace(progress, has_ended=True)
-        self._checkpoints.amend(progress)
+        with _final():
+            self._checkpoints.amend(progress)
         return progress
 
     def tell(self, line: dict[str, float], warning: str) -> None:
@@ -134,7 +146,8 @@ class Keeper:
                         "whose play failed: it is not compared with others"
                     )
         if progress != before:
-            self._checkpoints.amend(progress)
+            with _final():
+                self._checkpoints.amend(progress)
         return progress
 
     def _awaited(self, progress: RlProgress) -> list[int]:
