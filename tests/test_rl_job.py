@@ -16,7 +16,10 @@ from transformers import Qwen3VLForConditionalGeneration
 
 from actors.adapter import read_adapter
 from cluster.adapter_files import digest
+from cluster.run_folder import RunFolder
 from cluster.traces import read_trajectories
+from configs.load import load
+from configs.rl import RlConfig
 from tests.running import Cluster, alive_with, job, ray_cluster, run_job, wait_for
 
 pytestmark = [
@@ -183,7 +186,8 @@ def test_a_full_disk_ends_the_run_with_the_cause_and_it_goes_on_with_room(
 ) -> None:
     run = tmp_path / "run"
     checkpoints = run / "checkpoints"
-    checkpoints.mkdir(parents=True)
+    with RunFolder(load(RlConfig, [PRESET, "--output", str(run)])):
+        checkpoints.mkdir()
     small = ["mount", "-t", "tmpfs", "-o", "size=32m", "tmpfs", str(checkpoints)]
     if subprocess.run(small, capture_output=True).returncode:
         pytest.skip("a small file system can be mounted by root alone")
