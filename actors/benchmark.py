@@ -30,6 +30,7 @@ _QUIET: Final = Step(
     gained={},
     damaged=False,
     blocked=False,
+    idle=False,
 )
 
 

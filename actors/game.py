@@ -36,6 +36,8 @@ class Step:
     """Health is lower than before."""
     blocked: bool
     """A move, carried out awake, that turned the player but left it where it was."""
+    idle: bool
+    """The action did nothing, as a noop does, or a blow at what can't be had."""
 
 
 class Game:
@@ -72,7 +74,7 @@ class Game:
         health, place = player.health, player.pos.tolist()
         had, done = player.inventory.copy(), player.achievements.copy()
         moves = action.startswith("move_") and not self._sleeps_on()
-        self._world.tick(action)
+        did_anything = self._world.tick(action)
         counts = player.achievements
         earned = tuple(name for name in ACHIEVEMENTS if counts[name] > done[name])
         unlocked = tuple(name for name in earned if not done[name])
@@ -89,6 +91,7 @@ class Game:
             gained={name: n - had[name] for name, n in player.inventory.items() if n > had[name]},
             damaged=player.health < health,
             blocked=moves and player.pos.tolist() == place,
+            idle=not did_anything,
         )
 
     def observe(self) -> Observation:

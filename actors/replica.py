@@ -112,9 +112,10 @@ class Replica:
             try:
                 async with asyncio.timeout(self._silence_timeout_s):
                     policy = await ray.get_actor(self._store).policy.remote(version)
-                    files = None if policy is None else await policy.files
-                if policy is not None:
-                    await self.load(version, files, policy.canary)
+                    if policy is None:
+                        return
+                    files = await policy.files
+                await self.load(version, files, policy.canary)
             except TimeoutError:
                 _end(f"the policy store did not give version {version}")
             except (PickaxeError, ValueError, RayError) as error:

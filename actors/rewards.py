@@ -22,7 +22,12 @@ class Rewards:
             case "crafter":
                 return step.reward
             case "achievements":
-                return self._worth(step.unlocked) + config.health_weight * step.health_change
+                return (
+                    self._worth(step.unlocked)
+                    + config.health_weight * step.health_change
+                    + self._gain(step)
+                    + config.idle_penalty * step.idle
+                )
             case "consistent":
                 return config.scale if self._is_first_unlock(step, index) else 0.0
             case "per_achievement":

@@ -13,8 +13,6 @@ from cluster.types import Completion, GenerationRequest
 
 _PAUSE_S = 0.5
 """Between two looks at a pool of which nobody answers."""
-
-
 _ATTEMPTS = 3
 """How often a request is sent at least, where no answer comes."""
 

@@ -10,7 +10,7 @@ import numpy as np
 from crafter import constants, engine, objects, worldgen
 from numpy.typing import NDArray
 
-from cluster.names import CLASSIC_SIZE
+from cluster.names import CLASSIC_SIZE, VITALS
 
 Cell = tuple[str | None, str | None]
 """Names of the art of a tile: its ground (None beyond the edge) and the object on it, if any."""
@@ -54,15 +54,19 @@ class World:
         """1 at noon, near 0 at midnight."""
         return float(self._world.daylight)
 
-    def tick(self, action: str) -> None:
-        """Let the player act, then everything near it, as `crafter.Env.step` does."""
+    def tick(self, action: str) -> bool:
+        """Let the player act, then everything near it, as `crafter.Env.step` does.
+
+        Returns:
+            Whether the action did anything: the player moved, turned, slept, gained or used
+            something, or changed what it faced.
+        """
         env, world, player = self._env, self._world, self.player
         env._step += 1
         env._update_time()
-        player.action = action
         # The player was added first and never leaves, so it is first to act, as in stock.
         _, *others = world.objects
-        player.update()
+        did_anything = self._act(action)
         x, y = player.pos.tolist()
         for other in others:
             # Plain integers: numpy takes 20 times as long for two of them.
@@ -73,6 +77,7 @@ class World:
             for chunk, members in world.chunks.items():
                 env._balance_chunk(chunk, members)
         self._take_noise()
+        return did_anything
 
     def cells(self) -> list[list[Cell]]:
         """The art of the tiles around the player: rows (top first) of cells (left first)."""
@@ -89,6 +94,23 @@ class World:
             ]
             for ground_row, occupant_row in zip(ground_ids, occupant_ids, strict=True)
         ]
+
+    def _act(self, action: str) -> bool:
+        player = self.player
+        target = tuple((player.pos + player.facing).tolist())
+        before, had = self._touched(target), player.inventory.copy()
+        player.action = action
+        player.update()
+        fed = any(player.inventory[name] > had[name] for name in ("food", "drink"))
+        return player.sleeping or fed or self._touched(target) != before
+
+    def _touched(self, target: tuple[int, int]) -> tuple[Any, ...]:
+        """All that an action can change: the player but for its vitals, and what `target` holds."""
+        player = self.player
+        material, thing = self._world[target]
+        items = [n for name, n in player.inventory.items() if name not in VITALS]
+        health = None if thing is None else thing.health
+        return player.pos.tolist(), player.facing, player.sleeping, items, material, health
 
     def _take_noise(self) -> None:
         dark = self._world.daylight < 0.5

@@ -46,6 +46,8 @@ class Entry:
     spec: EpisodeSpec
     state: EpisodeState = EpisodeState.PENDING
     num_attempts: int = 0
+    num_attempts_before: int = 0
+    """Those of them from before it was last asked for, which don't count against it."""
     under_way: dict[int, Attempt] = field(default_factory=dict)
     until: dict[int, float] = field(default_factory=dict)
     """When each attempt under way is overdue."""
@@ -82,6 +84,8 @@ class Ledger:
             if not entry.is_forgotten:
                 raise ValueError(f"{spec.id} was asked for before")
             entry.is_forgotten, entry.state = False, EpisodeState.PENDING
+            entry.num_attempts_before = entry.num_attempts
+            entry.reasons.clear()
             self._counts[EpisodeState.PENDING] += 1
         if first:
             self._pending.extendleft(spec.id for spec in reversed(specs))
@@ -220,7 +224,7 @@ class Ledger:
     def _again(self, entry: Entry) -> None:
         if entry.is_forgotten:
             return
-        if entry.num_attempts < self._max_attempts:
+        if entry.num_attempts - entry.num_attempts_before < self._max_attempts:
             self._move(entry, EpisodeState.PENDING)
             self._pending.append(entry.spec.id)
         else:

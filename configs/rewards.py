@@ -13,7 +13,7 @@ Strategy = Literal["crafter", "achievements", "consistent", "per_achievement"]
 
 _READS: Final[dict[Strategy, tuple[str, ...]]] = {
     "crafter": (),
-    "achievements": ("achievement_weights", "health_weight"),
+    "achievements": ("achievement_weights", "health_weight", "item_weights", "idle_penalty"),
     "consistent": ("scale",),
     "per_achievement": ("scale", "achievement_weights", "repeats", "item_weights"),
 }
@@ -38,8 +38,9 @@ class RewardConfig(Section):
 
     strategy: Strategy = "crafter"
     """crafter: its own, 1 if anything was unlocked and a tenth of the change of health;
-    achievements: the weight of each one unlocked, and health; consistent: the same for every
-    decision that unlocked anything; per_achievement: weights, repeats and items gained."""
+    achievements: the weight of each one unlocked, health, items gained and idle steps; consistent:
+    the same for every decision that unlocked anything; per_achievement: weights, repeats and items
+    gained."""
     achievement_weights: dict[Achievement, FiniteFloat] = Field(default={})
     """What an achievement is worth, by name; 1 for those not named."""
     health_weight: FiniteFloat = 0.1
@@ -52,6 +53,9 @@ class RewardConfig(Section):
     item_weights: dict[Item, FiniteFloat] = Field(default={})
     """What each one more of an item or vital in the inventory is worth, by name; 0 for those not
     named. Spending costs nothing."""
+    idle_penalty: float = Field(default=0.0, le=0, allow_inf_nan=False)
+    """What a step is charged whose action did nothing: a noop awake, a blow at what can't be had,
+    a move against a wall that is faced already."""
 
     @model_validator(mode="after")
     def _nothing_is_ignored(self) -> "RewardConfig":

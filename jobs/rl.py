@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from configs.rl import RlConfig
     from jobs.rl_check import Prepared
     from learners.rl.progress import RlProgress
+    from learners.rl.worker import RlTask
 
 
 def main() -> int:
@@ -54,18 +55,12 @@ def _train(config: "RlConfig", folder: "RunFolder") -> None:
 
 def _run(prepared: "Prepared", step: int) -> "Books":
     """Everything that a run needs, started and cleared away; returns the ledger's account."""
-    import contextlib
-
-    import ray
-    from ray.exceptions import RayError
-
     from actors.model_files import locate, portable
     from actors.replica_pool import ReplicaPool
     from actors.rollout import training
     from cluster.session import connect
     from jobs.rl_play import plan_of, rollout_of, training_of
-    from jobs.rl_watch import RlWatch
-    from learners.rl.worker import RlTask, fit
+    from learners.rl.worker import RlTask
 
     config = prepared.config
     engine, model = config.policy.engine, portable(config.policy.model)
@@ -84,22 +79,35 @@ def _run(prepared: "Prepared", step: int) -> "Books":
         ) as pool:
             pool.wait_until_ready(config.cluster.start_timeout_s)
             with training(rollout, training_of(config)) as ledger:
-                watch = RlWatch(config, ledger)
-                with watch.watching():
-                    try:
-                        fit(
-                            RlTask(
-                                config=config,
-                                model=model,
-                                locate=locate,
-                                ledger=ledger,
-                                store=pool.store,
-                            )
-                        )
-                    finally:
-                        with contextlib.suppress(RayError):  # it is gone, and so told already
-                            ray.get(ledger.close.remote())
-                return watch.books()
+                return _learn(
+                    RlTask(
+                        config=config,
+                        model=model,
+                        locate=locate,
+                        ledger=ledger,
+                        store=pool.store,
+                    )
+                )
+
+
+def _learn(task: "RlTask") -> "Books":
+    """Play and learn to the end, with everything started, and tell of it meanwhile."""
+    import contextlib
+
+    import ray
+    from ray.exceptions import RayError
+
+    from jobs.rl_watch import RlWatch
+    from learners.rl.worker import fit
+
+    watch = RlWatch(task.config, task.ledger)
+    with watch.watching():
+        try:
+            fit(task)
+        finally:
+            with contextlib.suppress(RayError):  # it is gone, and so told already
+                ray.get(task.ledger.close.remote())
+    return watch.books()
 
 
 def _finish(config: "RlConfig", folder: "RunFolder", books: "Books") -> None:

@@ -117,5 +117,5 @@ def told(line: Mapping[str, float], num_steps: int) -> str:
 
 
 def _mismatch(line: Mapping[str, float]) -> str:
-    """Nothing where no decision was of the newest version."""
+    """Nothing where no decision was of weights that are still known."""
     return f"mismatch {line['mismatch_kl']:.1e}, " if line["mismatch_measured"] else ""

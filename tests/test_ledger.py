@@ -148,6 +148,18 @@ def test_what_is_forgotten_can_be_asked_for_again() -> None:
     assert not ledger.result(again)
 
 
+def test_what_is_asked_for_again_has_all_its_attempts_anew() -> None:
+    ledger = Ledger(SPECS[:1], max_attempts=2)
+    ledger.lost(started(ledger), "before")
+    slow = started(ledger, worker=1)
+    ledger.forget(SPECS[:1])
+    ledger.ask(SPECS[:1])
+    ledger.lost(slow, "meanwhile")
+    ledger.lost(started(ledger), "first")
+    ledger.lost(started(ledger), "second")
+    assert ledger.dropped() == {SPECS[0].id: ("meanwhile", "first", "second")}
+
+
 def test_dropped_episodes_are_taken_once() -> None:
     ledger = Ledger(SPECS[:1], max_attempts=2)
     ledger.lost(started(ledger), "first")

@@ -12,6 +12,7 @@ from tests.running import Cluster, engine_processes, job, ray_cluster, run_job, 
 
 pytestmark = [pytest.mark.integration, pytest.mark.slow, pytest.mark.vision]
 
+ENGINE_TITLES = ("VLLM::", "multiprocessing.spawn")
 PLAY = ["--policy", "vllm", "--policy.max_tokens", "12", "--seeds", "0-5"]
 RULES = ["--prompt.image_only", "true", "--play.max_turns", "25", "--env.length", "100"]
 POOL = ["--cluster.num_workers", "1", "--cluster.worker_cpus", "0.2"]
@@ -48,9 +49,6 @@ def test_every_decision_was_sampled_from_a_picture(undisturbed: Tokens) -> None:
         assert 1 <= len(ids) <= 25
         assert all(1 <= len(sampled) <= 12 for sampled in ids)
     assert len({sampled for ids in undisturbed.values() for sampled in ids}) > 6
-
-
-ENGINE_TITLES = ("VLLM::", "multiprocessing.spawn")
 
 
 @pytest.mark.parametrize("victim", ["replica", "engine"])

@@ -24,6 +24,7 @@ QUIET: Final = Step(
     gained={},
     damaged=False,
     blocked=False,
+    idle=False,
 )
 
 

@@ -12,7 +12,6 @@ import numpy as np
 import numpy.typing as npt
 
 from cluster.credit import Credit
-from configs.rl_algorithm import AlgorithmConfig
 
 Floats = npt.NDArray[np.float64]
 
@@ -73,14 +72,6 @@ ADVANTAGES: Final[dict[str, Callable[[Sequence[Credit], float], list[Floats]]]] 
 }
 """By name: of a group and gamma (discount per step of the game; only `turn` has a use for it), the
 advantages_T of each trajectory."""
-
-
-def advantages_of(
-    groups: Sequence[Sequence[Credit]], config: AlgorithmConfig
-) -> list[list[Floats]]:
-    """Of each group, of each play in it, of each turn of that."""
-    advantage = ADVANTAGES[config.advantage]
-    return [advantage(group, config.gamma) for group in groups]
 
 
 def is_flat(advantages: Sequence[Floats]) -> bool:

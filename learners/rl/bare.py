@@ -14,12 +14,11 @@ from configs.rl import RlConfig
 from learners.batch import Batch
 from learners.example import NO_LABEL
 from learners.optimizer import learning_rate, set_learning_rate
-from learners.rl.advantages import advantages_of
 from learners.rl.canary import canary_logprobs, canary_of
 from learners.rl.losses import token_logprobs
-from learners.rl.plan import lessons_of, updates_of
+from learners.rl.plan import updates_of
 from learners.rl.policy import build_policy
-from learners.rl.samples import Sample, share_samples
+from learners.rl.samples import Sample, lessons_in, share_samples
 from learners.rl.source import Share
 from learners.rl.update import Updater
 
@@ -106,9 +105,7 @@ def _take_back_speed_up(model: Any) -> None:
 
 def _updates(share: Share, config: RlConfig) -> Iterator[list[Sample]]:
     """The rows of each update of a step."""
-    algorithm = config.algorithm
-    advantages = advantages_of(share.groups, algorithm)
-    lessons = lessons_of(advantages, algorithm.train_fraction, config.seed, share.step)
+    lessons = lessons_in(share, config)
     samples = share_samples(share, lessons, config.max_staleness)
     for places in updates_of([*lessons], config.minibatch_size, config.seed, share.step):
         rows = (samples[place] for place in places)

@@ -18,15 +18,14 @@ from learners.checkpoints import ADAPTER
 from learners.learner import Learner
 from learners.lora import load_adapter
 from learners.optimizer import learning_rate, set_learning_rate
-from learners.rl.advantages import advantages_of
 from learners.rl.figures import Learned, figures_of, mismatch_of, named
 from learners.rl.keeper import Keeper, checkpoints_of, keeping
 from learners.rl.mismatch import alarm
 from learners.rl.past import Past
-from learners.rl.plan import Place, lessons_of, updates_of
+from learners.rl.plan import updates_of
 from learners.rl.progress import RlProgress, version_after
 from learners.rl.ranks import is_equal, is_first, largest, of_the_first, together
-from learners.rl.samples import Sample, share_samples
+from learners.rl.samples import Sample, lessons_in, share_samples
 from learners.rl.source import Share, Source
 from learners.rl.update import Updater, UpdateResult
 from learners.step import DivergedError
@@ -69,7 +68,7 @@ class Training:
     def _begin(self, keeper: Keeper | None) -> RlProgress:
         model, optimizer = self._learner.model, self._learner.optimizer
         checkpoints = checkpoints_of(self._config)
-        for step in checkpoints.steps():
+        for step in checkpoints.steps()[:-1]:  # the last one is kept when it is learned from
             load_adapter(model, checkpoints.path(step) / ADAPTER)
             self._past.keep(model, version_after(step))
         progress = checkpoints.restore(model, optimizer, self._learner.device)
@@ -134,7 +133,7 @@ class Training:
         """The step's updates."""
         config, optimizer = self._config, self._learner.optimizer
         set_learning_rate(optimizer, self._rate(share.step))
-        lessons = self._lessons(share)
+        lessons = lessons_in(share, config)
         all_samples = share_samples(share, lessons, config.max_staleness)
         samples = {place: sample for place, sample in all_samples.items() if sample is not None}
         if config.algorithm.old_logprobs == "recomputed":
@@ -151,11 +150,6 @@ class Training:
             lags=[version - sample.version for sample in samples.values()],
             num_empty=len(all_samples) - len(samples),
         )
-
-    def _lessons(self, share: Share) -> dict[Place, float]:
-        algorithm = self._config.algorithm
-        advantages = advantages_of(share.groups, algorithm)
-        return lessons_of(advantages, algorithm.train_fraction, self._config.seed, share.step)
 
     def _update(self, rows: Sequence[Sample], step: int) -> UpdateResult:
         try:

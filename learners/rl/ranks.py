@@ -60,12 +60,9 @@ def together(device: str) -> Iterator[None]:
         yield
     except (UserError, FinalError) as error:
         own = error
-    if not largest(own is not None, device):
-        return
-    if own is None:
-        raise FinalError(_first_cause(""))
-    _first_cause(str(own))
-    raise own
+    if largest(own is not None, device):
+        cause = _first_cause("" if own is None else str(own))  # told by every rank to every other
+        raise own or FinalError(cause)
 
 
 def _first_cause(own: str) -> str:

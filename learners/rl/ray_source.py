@@ -37,7 +37,7 @@ class RaySource:
         self._rank = rank
         self._num_ranks = num_ranks
         self._evaluated: dict[int, PolicyVersion] = {}
-        """By step: what was to be evaluated."""
+        """By step: what is to be evaluated, and is not yet."""
 
     def batch(self, step: int) -> Share:
         share = None
@@ -67,7 +67,8 @@ class RaySource:
 
     def evaluate(self, step: int, policy: PolicyVersion) -> None:
         self._evaluated[step] = policy
-        self._give_to_store(policy)
+        if _final(lambda: self._store.policy.remote(policy.version)) is None:
+            self._give_to_store(policy)
         _final(lambda: self._ledger.evaluate.remote(step, policy.version))
 
     def _give_to_store(self, policy: PolicyVersion) -> None:
@@ -78,6 +79,8 @@ class RaySource:
         while True:
             found = _final(lambda: self._ledger.evaluations.remote())
             done = [_told(one) for one in found]
+            for one in done:
+                self._evaluated.pop(one.step, None)
             missing = set(wait_for) - {one.step for one in done}
             if not missing:
                 return done
