@@ -69,6 +69,16 @@ def test_an_achievement_may_be_worth_nothing_or_less() -> None:
     assert told == [[1.0, 0.0], [0.0, 1.0, -1.0], [0.0, 0.0]]
 
 
+def test_with_achievements_items_count_and_idle_steps_cost() -> None:
+    earned = Rewards(
+        RewardConfig(
+            strategy="achievements", health_weight=0, item_weights={"wood": 0.25}, idle_penalty=-0.5
+        )
+    )
+    steps = [step(**WOOD, unlocked=("collect_wood",)), step(**WOOD), step(idle=True)]
+    assert [earned.of(one, 0) for one in steps] == [1.25, 0.25, -0.5]
+
+
 def test_consistent_pays_a_decision_once_at_its_first_unlock() -> None:
     assert rewards(strategy="consistent") == [[1.0, 0.0], [0.0, 1.0, 0.0], [0.0, 0.0]]
 
@@ -134,6 +144,8 @@ def config(*overrides: str) -> CollectConfig:
         (["--strategy", "per_achievement", "--repeats.wake_up", "-1"], "reward.repeats.wake_up"),
         (["--strategy", "consistent", "--scale", "0"], "play.reward.scale"),
         (["--strategy", "achievements", "--health_weight", "nan"], "play.reward.health_weight"),
+        (["--strategy", "achievements", "--idle_penalty", "1"], "play.reward.idle_penalty"),
+        (["--strategy", "per_achievement", "--idle_penalty", "-1"], "idle_penalty is not read by"),
         (["--strategy", "simple"], "play.reward.strategy"),
     ],
 )

@@ -1,0 +1,32 @@
+"""Runs of `jobs.rl` as their tests start and judge them."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+PRESET = "configs/ci/rl.toml"
+LOCAL = ("--cluster.address", "local")
+
+
+def lines(run: Path) -> list[dict[str, Any]]:
+    """The figures of the run's steps."""
+    told = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    return [line for line in told if "loss" in line]
+
+
+def summary(run: Path) -> dict[str, Any]:
+    told: dict[str, Any] = json.loads((run / "summary.json").read_text())
+    return told
+
+
+def last_step(run: Path) -> int:
+    names = [path.name for path in (run / "checkpoints").glob("step_*")]
+    return max((int(name.removeprefix("step_")) for name in names), default=-1)
+
+
+def check_account(run: Path, num_steps: int) -> None:
+    told = summary(run)
+    assert told["steps"] == num_steps
+    assert (told["episodes"]["lost"], told["episodes"]["doubled"]) == (0, 0)
+    steps = [line["step"] for line in lines(run)]
+    assert steps == list(range(1, num_steps + 1))
