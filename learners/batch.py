@@ -20,6 +20,8 @@ class Batch:
     ids_BL: torch.Tensor
     labels_BL: torch.Tensor
     """As in Example; NO_LABEL also on the padding."""
+    is_image_BL: torch.Tensor
+    """Where a picture takes the place of a word."""
     positions_3BL: torch.Tensor
     """M-RoPE's time, height and width of each token."""
     patches_PD: torch.Tensor | None
@@ -36,6 +38,7 @@ class Batch:
         return Batch(
             self.ids_BL.to(device),
             self.labels_BL.to(device),
+            self.is_image_BL.to(device),
             self.positions_3BL.to(device),
             move(self.patches_PD),
             move(self.grids_N3),
@@ -54,6 +57,7 @@ def collate(examples: Sequence[Example], language: Language, merge: int) -> Batc
     width = max(len(example.ids_L) for example in examples)
     ids_BL = torch.full((len(examples), width), language.pad_id)
     labels_BL = torch.full((len(examples), width), NO_LABEL)
+    is_image_BL = torch.zeros(len(examples), width, dtype=torch.bool)
     positions_3BL = torch.zeros(3, len(examples), width, dtype=torch.int64)
     different = list(dict.fromkeys(png for example in examples for png in example.images))
     patches_PD, grids_N3 = language.pixels(different) if different else (None, None)
@@ -64,10 +68,11 @@ def collate(examples: Sequence[Example], language: Language, merge: int) -> Batc
         labels_BL[row, :length] = torch.from_numpy(example.labels_L)
         grids = [] if grids_N3 is None else [grids_N3[place[png]] for png in example.images]
         sides = [(int(grid[1]) // merge, int(grid[2]) // merge) for grid in grids]
-        positions = positions_of(example.ids_L == language.image_id, sides)
-        positions_3BL[:, row, :length] = torch.from_numpy(positions)
+        is_image_L = example.find_image_tokens(language.image_id)
+        is_image_BL[row, :length] = torch.from_numpy(is_image_L)
+        positions_3BL[:, row, :length] = torch.from_numpy(positions_of(is_image_L, sides))
     pictures = tuple(place[png] for example in examples for png in example.images)
-    return Batch(ids_BL, labels_BL, positions_3BL, patches_PD, grids_N3, pictures)
+    return Batch(ids_BL, labels_BL, is_image_BL, positions_3BL, patches_PD, grids_N3, pictures)
 
 
 def positions_of(is_image_L: np.ndarray, sides: Sequence[tuple[int, int]]) -> np.ndarray:

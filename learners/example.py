@@ -27,6 +27,15 @@ class Example:
     def num_labels(self) -> int:
         return int((self.labels_L != NO_LABEL).sum())
 
+    def find_image_tokens(self, image_id: int) -> npt.NDArray[np.bool_]:
+        """[L] Which tokens are of pictures.
+
+        A player may sample the image token: in an answer it is a word like any other, as to vLLM.
+        """
+        is_learned_L = np.append(False, self.labels_L[:-1] != NO_LABEL)
+        is_image_L: npt.NDArray[np.bool_] = (self.ids_L == image_id) & ~is_learned_L
+        return is_image_L
+
 
 def answered(prompt: Sequence[int], answer: Sequence[int], images: Sequence[bytes]) -> Example:
     """An example whose every label is a token of the answer."""

@@ -27,10 +27,10 @@ def label_logits(model: Any, batch: Batch) -> tuple[torch.Tensor, torch.Tensor]:
     """
     inner = model.get_base_model() if hasattr(model, "get_base_model") else model
     text = inner.model.language_model
-    is_image_BL = batch.ids_BL == inner.config.image_token_id
     is_label_BL = batch.labels_BL != NO_LABEL
     states_BLH = text.embed_tokens(batch.ids_BL)
     features = _seen(inner, batch) if batch.pictures else ()
+    is_image_BL = batch.is_image_BL
     num_image_tokens, num_features = int(is_image_BL.sum()), len(features[0]) if features else 0
     if num_image_tokens != num_features:
         raise ValueError(f"{num_image_tokens} image tokens for pictures of {num_features}")
@@ -43,7 +43,7 @@ def label_logits(model: Any, batch: Batch) -> tuple[torch.Tensor, torch.Tensor]:
         is_image_BL=is_image_BL,
         is_label_BL=is_label_BL,
         deepstack=features[1:],
-        num_shared=_num_shared(batch, is_image_BL),
+        num_shared=_num_shared(batch),
     )
     logits_TV = inner.lm_head(label_states(text, tokens)).float()
     return logits_TV, batch.labels_BL[is_label_BL]
@@ -58,7 +58,8 @@ def _seen(inner: Any, batch: Batch) -> tuple[torch.Tensor, ...]:
     return tuple(torch.cat([layer[index] for index in batch.pictures]) for layer in layers)
 
 
-def _num_shared(batch: Batch, is_image_BL: torch.Tensor) -> int:
+def _num_shared(batch: Batch) -> int:
     """How many tokens start every row alike, before any picture or label; not all of them."""
-    is_own_BL = (batch.ids_BL != batch.ids_BL[0]) | is_image_BL | (batch.labels_BL != NO_LABEL)
+    is_label_BL = batch.labels_BL != NO_LABEL
+    is_own_BL = (batch.ids_BL != batch.ids_BL[0]) | batch.is_image_BL | is_label_BL
     return int((is_own_BL[:, :-1].any(0).cumsum(0) == 0).sum())

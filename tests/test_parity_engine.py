@@ -176,6 +176,17 @@ async def test_the_engines_logprobs_are_the_learners(
         assert served.gap(answer, images) < TOLERANCE
 
 
+async def test_an_image_token_that_was_sampled_is_a_word_to_both(served: Served) -> None:
+    images = [picture(1, served.sizes[0], served.sizes[0])]
+    wild = [
+        replace(request(seed, images, 1, temperature=2.0), max_tokens=100) for seed in range(30)
+    ]
+    answers = [a for a in await served.ask(wild) if served.language.image_id in a.token_ids[:-1]]
+    assert answers
+    for answer in answers:
+        assert served.gap(answer, images) < TOLERANCE
+
+
 async def test_a_frame_of_one_tile_a_token_is_81_tokens_to_the_engine(served: Served) -> None:
     size = served.sizes[0]
     (answer,) = await served.ask([request(2, [picture(2, size, size)])])

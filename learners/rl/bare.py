@@ -70,13 +70,12 @@ class StockUpdater(Updater):
 
     def _logprobs(self, batch: Batch, rows: Sequence[Sample]) -> tuple[torch.Tensor, torch.Tensor]:
         learner = self._learner
-        is_image_BL = batch.ids_BL == learner.language.image_id
         lengths_B = torch.tensor([[len(row.example.ids_L)] for row in rows])
         patches_PD, grids_N3 = _of_each_row(batch)
         logits_BLV = learner.model(
             input_ids=batch.ids_BL,
             attention_mask=(torch.arange(batch.ids_BL.shape[1]) < lengths_B).long(),
-            mm_token_type_ids=is_image_BL.int(),
+            mm_token_type_ids=batch.is_image_BL.int(),
             pixel_values=patches_PD,
             image_grid_thw=grids_N3,
         ).logits
