@@ -21,6 +21,9 @@ from actors.engine import Engine
 from actors.engine_settings import engine_environment
 from cluster.types import Completion, GenerationRequest
 from configs.player import EngineConfig, ServingLora
+from learners.batch import collate
+from learners.example import answered
+from learners.forward import label_logits
 from learners.language import Language
 from tests.parity import TINY, learned_logprobs, picture, request, write_real_eyed
 
@@ -177,14 +180,24 @@ async def test_the_engines_logprobs_are_the_learners(
 
 
 async def test_an_image_token_that_was_sampled_is_a_word_to_both(served: Served) -> None:
-    images = [picture(1, served.sizes[0], served.sizes[0])]
-    wild = [
-        replace(request(seed, images, 1, temperature=2.0), max_tokens=100) for seed in range(30)
-    ]
-    answers = [a for a in await served.ask(wild) if served.language.image_id in a.token_ids[:-1]]
-    assert answers
-    for answer in answers:
-        assert served.gap(answer, images) < TOLERANCE
+    """Only a few words are allowed, so that it is sampled soon."""
+    images, language = [picture(1, served.sizes[0], served.sizes[0])], served.language
+    allowed = sorted({language.image_id, *range(10)})
+    prompt, sampling = served.engine.prepare(request(8, images, temperature=2.0))
+    sampling.allowed_token_ids, sampling.max_tokens, sampling.ignore_eos = allowed, 60, True
+    (output,) = [each async for each in served.engine.bare.generate(prompt, sampling, "words")]
+    answer = output.outputs[0]
+    example = answered(output.prompt_token_ids, answer.token_ids, images)
+    model = served.learners[0]
+    with torch.no_grad():
+        batch = collate([example], language, model.config.vision_config.spatial_merge_size)
+        logits_TV, _ = label_logits(model, batch)
+    forbidden_V = torch.ones(logits_TV.shape[1], dtype=torch.bool)
+    forbidden_V[allowed] = False
+    logprobs_TV = (logits_TV.masked_fill(forbidden_V, -torch.inf) / 2.0).log_softmax(-1)
+    assert language.image_id in answer.token_ids[:-1]
+    for token, told, expected_V in zip(answer.token_ids, answer.logprobs, logprobs_TV, strict=True):
+        assert abs(told[token].logprob - float(expected_V[token])) < TOLERANCE
 
 
 async def test_a_frame_of_one_tile_a_token_is_81_tokens_to_the_engine(served: Served) -> None:
