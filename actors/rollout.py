@@ -191,12 +191,21 @@ def _training_ledger(rollout: Rollout, what: Training) -> Any:
 
 
 def _find_crew(rollout: Rollout) -> tuple[list[Any], Any]:
-    """From anywhere in the run: the workers that are not gone for good, and the writer."""
+    """From anywhere in the run: the workers that are not gone for good, and the writer.
+
+    Raises:
+        RunError: all are gone, or the writer is.
+    """
     workers = []
     for index in range(rollout.cluster.num_workers):
         with suppress(ValueError):
             workers.append(ray.get_actor(_worker_name(rollout, index)))
-    return workers, ray.get_actor(_writer_name(rollout))
+    if not workers:
+        raise RunError("no rollout worker is left: all have died too often")
+    try:
+        return workers, ray.get_actor(_writer_name(rollout))
+    except ValueError:
+        raise RunError("the trace writer is gone") from None
 
 
 def _watch(ledger: Any) -> Iterator[Any]:

@@ -108,9 +108,12 @@ def _serve(serving: Serving, run: PlayedRun) -> Iterator[ReplicaPool | None]:
         return
     model, engine = serving
     name = Path(run.output).name
-    with ReplicaPool(name, portable(model), engine, run.cluster.max_restarts) as pool:
+    start_timeout_s = run.cluster.start_timeout_s
+    with ReplicaPool(
+        name, portable(model), engine, run.cluster.max_restarts, patience_s=start_timeout_s
+    ) as pool:
         print(f"starting {engine.num_replicas} replica(s) of {model} ...", flush=True)
-        pool.wait_until_ready(run.cluster.start_timeout_s)
+        pool.wait_until_ready(start_timeout_s)
         yield pool
 
 
