@@ -37,7 +37,7 @@ class Step:
     blocked: bool
     """A move, carried out awake, that turned the player but left it where it was."""
     idle: bool
-    """The action did nothing, as a noop does, or a blow at what can't be had."""
+    """The action could do nothing, as a noop does, or a blow at what can't be had."""
 
 
 class Game:

@@ -3,7 +3,7 @@
 import collections
 import copy
 import functools
-from typing import Any
+from typing import Any, Final
 
 import crafter
 import numpy as np
@@ -11,6 +11,11 @@ from crafter import constants, engine, objects, worldgen
 from numpy.typing import NDArray
 
 from cluster.names import CLASSIC_SIZE, VITALS
+
+_BY_CHANCE: Final = {
+    material for material, rules in constants.collect.items() if rules.get("probability", 1) < 1
+}
+"""What can be collected from only now and then: grass, which may hide a sapling."""
 
 Cell = tuple[str | None, str | None]
 """Names of the art of a tile: its ground (None beyond the edge) and the object on it, if any."""
@@ -59,7 +64,7 @@ class World:
 
         Returns:
             Whether the action did anything: the player moved, turned, slept, gained or used
-            something, or changed what it faced.
+            something, or changed what it faced; or it tried what succeeds by chance.
         """
         env, world, player = self._env, self._world, self.player
         env._step += 1
@@ -98,11 +103,13 @@ class World:
     def _act(self, action: str) -> bool:
         player = self.player
         target = tuple((player.pos + player.facing).tolist())
+        material, thing = self._world[target]
+        tried = action == "do" and thing is None and material in _BY_CHANCE
         before, had = self._touched(target), player.inventory.copy()
         player.action = action
         player.update()
         fed = any(player.inventory[name] > had[name] for name in ("food", "drink"))
-        return player.sleeping or fed or self._touched(target) != before
+        return player.sleeping or fed or tried or self._touched(target) != before
 
     def _touched(self, target: tuple[int, int]) -> tuple[Any, ...]:
         """All that an action can change: the player but for its vitals, and what `target` holds."""

@@ -54,8 +54,8 @@ class RewardConfig(Section):
     """What each one more of an item or vital in the inventory is worth, by name; 0 for those not
     named. Spending costs nothing."""
     idle_penalty: float = Field(default=0.0, le=0, allow_inf_nan=False)
-    """What a step is charged whose action did nothing: a noop awake, a blow at what can't be had,
-    a move against a wall that is faced already."""
+    """What a step is charged whose action could do nothing: a noop awake, a blow at what can't be
+    had, a move against a wall that is faced already."""
 
     @model_validator(mode="after")
     def _nothing_is_ignored(self) -> "RewardConfig":

@@ -32,6 +32,14 @@ def test_a_blow_at_a_creature_is_not() -> None:
     assert not game.step("do").idle
 
 
+def test_to_search_grass_is_not_since_a_sapling_comes_by_chance() -> None:
+    game = Game(DAY, 0)
+    material(game, 0, 1, "grass")
+    steps = [game.step("do") for _ in range(5)]
+    assert not any(step.idle for step in steps)
+    assert not all(step.earned for step in steps)
+
+
 def test_the_first_move_against_stone_turns_and_the_next_is_idle() -> None:
     game = Game(DAY, 0)
     material(game, -1, 0, "stone")
