@@ -73,7 +73,9 @@ class SlowWorld(Game):
 class ReplayReplica(Replica):
     """A replica that notes when it answered, and can time its bare engine."""
 
-    _answers: list[Answer]
+    def __init__(self, *arguments: Any) -> None:
+        super().__init__(*arguments)
+        self._answers: list[Answer] = []
 
     async def forget(self) -> None:
         """Empty the caches and the notes, so that no run is answered by the one before."""

@@ -9,7 +9,7 @@ import psutil
 import pytest
 
 from cluster.cpu_time import TreeTime
-from jobs.benchmarks import overlap, rl
+from jobs.benchmarks import overlap, rl, sync
 from jobs.benchmarks.overlap import ideal_s
 from jobs.benchmarks.rl import Costs
 from tests.running import wait_for
@@ -83,6 +83,19 @@ def test_a_small_run_overlaps_more_than_one_in_turn() -> None:
     assert figures["overlap_sync"] < figures["overlap"] < 1
     assert figures["learner_idle"] < figures["learner_idle_sync"] < 1
     assert figures["replica_idle"] < figures["replica_idle_sync"] < 1
+
+
+@pytest.mark.integration
+@pytest.mark.slow
+@pytest.mark.vision
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_two_versions_are_switched_to_idle_and_loaded() -> None:
+    figures = sync.run(repeats=1)
+    ratios = ("latency_ratio", "latency_ms", "stall_share", "tokens_per_s")
+    assert {*sync.ROWS, *(f"{row}_iqr" for row in ratios)} == set(figures)
+    assert figures["latency_ratio"] > 0
+    assert figures["tokens_per_s"] > 0
+    assert figures["stall_share"] < 1
 
 
 @pytest.mark.integration

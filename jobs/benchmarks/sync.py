@@ -71,7 +71,7 @@ class Policy(NamedTuple):
     canary: "Canary"
 
 
-def run() -> dict[str, float]:
+def run(repeats: int = _REPEATS) -> dict[str, float]:
     """The figures of `ROWS`; ratios with their `_iqr`."""
     from actors.benchmark import ReplayReplica
     from actors.replica_pool import ReplicaPool
@@ -79,12 +79,12 @@ def run() -> dict[str, float]:
     from configs.rl import RlConfig
 
     config = RlConfig.model_validate(_CONFIG)
-    policies = list(itertools.islice(_policies(config), 2 * _REPEATS + 2))
+    policies = list(itertools.islice(_policies(config), 2 * repeats + 2))
     model, engine = str(Path(config.policy.model).absolute()), config.policy.engine
     with connect(config.cluster), ReplicaPool("bench", model, engine, 0, ReplayReplica) as pool:
         pool.wait_until_ready(config.cluster.start_timeout_s)
-        idle = _idle(pool, policies[: _REPEATS + 1])
-        return idle | asyncio.run(_loaded(pool, policies[_REPEATS + 1 :]))
+        idle = _idle(pool, policies[: repeats + 1])
+        return idle | asyncio.run(_loaded(pool, policies[repeats + 1 :]))
 
 
 def _policies(config: Any) -> Iterator[Policy]:
@@ -134,13 +134,13 @@ async def _loaded(pool: "ReplicaPool", policies: Sequence[Policy]) -> dict[str, 
     latencies_ms, shares, rates = [], [], []
     for policy in others:
         rates.append(await load.tokens_per_s())
+        if lanes.done():
+            await lanes  # raises what a lane failed of
         switching = asyncio.create_task(load.switch(policy))
         lag = 1 - await load.tokens_per_s() / rates[-1]
         latencies_ms.append(1000 * await switching)
         shares.append(lag * _WINDOW_S / _STEP_S)
         await pool.store.retire.remote([policy.version - 1])
-        if lanes.done():
-            await lanes  # raises what a lane failed of
     lanes.cancel()
     return {
         "loaded_median_ms": float(np.median(latencies_ms)),
