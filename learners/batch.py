@@ -68,7 +68,8 @@ def collate(examples: Sequence[Example], language: Language, merge: int) -> Batc
         labels_BL[row, :length] = torch.from_numpy(example.labels_L)
         grids = [] if grids_N3 is None else [grids_N3[place[png]] for png in example.images]
         sides = [(int(grid[1]) // merge, int(grid[2]) // merge) for grid in grids]
-        is_image_L = example.find_image_tokens(language.image_id)
+        num_expected = sum(height * width for height, width in sides)
+        is_image_L = example.find_image_tokens(language.image_id, num_expected)
         is_image_BL[row, :length] = torch.from_numpy(is_image_L)
         positions_3BL[:, row, :length] = torch.from_numpy(positions_of(is_image_L, sides))
     pictures = tuple(place[png] for example in examples for png in example.images)

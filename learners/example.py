@@ -27,13 +27,15 @@ class Example:
     def num_labels(self) -> int:
         return int((self.labels_L != NO_LABEL).sum())
 
-    def find_image_tokens(self, image_id: int) -> npt.NDArray[np.bool_]:
-        """[L] Which tokens are of pictures.
+    def find_image_tokens(self, image_id: int, num_expected: int) -> npt.NDArray[np.bool_]:
+        """[L] Which tokens are of pictures, of which `num_expected` are due.
 
-        A player may sample the image token: in an answer it is a word like any other, as to vLLM.
+        A player may sample the image token: past those of the pictures, where it was to be
+        learned, it is a word like any other, as to vLLM.
         """
+        is_image_L: npt.NDArray[np.bool_] = self.ids_L == image_id
         is_learned_L = np.append(False, self.labels_L[:-1] != NO_LABEL)
-        is_image_L: npt.NDArray[np.bool_] = (self.ids_L == image_id) & ~is_learned_L
+        is_image_L[is_learned_L & (is_image_L.cumsum() > num_expected)] = False
         return is_image_L
 
 
