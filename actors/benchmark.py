@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from actors.adapter_folder import adapter_folder
 from actors.engine_requests import scores, scoring
-from actors.game import Game, Step
+from actors.game import QUIET, Game, Step
 from actors.replica import Replica
 from cluster.canary import Canary
 from cluster.types import Completion, GenerationRequest, Observation
@@ -20,18 +20,6 @@ from configs.play import EnvConfig
 SLOW_STEP_S: Final = 0.05
 
 Answer = tuple[float, int]
-_QUIET: Final = Step(
-    reward=0.0,
-    terminated=False,
-    truncated=False,
-    unlocked=(),
-    earned=(),
-    health_change=0,
-    gained={},
-    damaged=False,
-    blocked=False,
-    idle=False,
-)
 
 
 class NullWorld:
@@ -44,7 +32,7 @@ class NullWorld:
 
     def step(self, action: str) -> Step:
         self._num_steps += 1
-        return _QUIET
+        return QUIET
 
     def observe(self) -> Observation:
         return _moment(self._config)[0]

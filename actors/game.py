@@ -2,6 +2,7 @@
 
 import io
 from dataclasses import dataclass
+from typing import Final
 
 import numpy as np
 from crafter import constants
@@ -38,6 +39,21 @@ class Step:
     """A move, carried out awake, that turned the player but left it where it was."""
     idle: bool
     """The action could do nothing, as a noop does, or a blow at what can't be had."""
+
+
+QUIET: Final = Step(
+    reward=0.0,
+    terminated=False,
+    truncated=False,
+    unlocked=(),
+    earned=(),
+    health_change=0,
+    gained={},
+    damaged=False,
+    blocked=False,
+    idle=False,
+)
+"""A step in which nothing happened."""
 
 
 class Game:

@@ -106,14 +106,19 @@ def _serve(serving: Serving, run: PlayedRun) -> Iterator[ReplicaPool | None]:
     if serving is None:
         yield None
         return
-    model, engine = serving
-    name = Path(run.output).name
-    start_timeout_s = run.cluster.start_timeout_s
+    with replicas_of(run, *serving) as pool:
+        yield pool
+
+
+@contextmanager
+def replicas_of(run: PlayedRun, model: str, engine: EngineConfig) -> Iterator[ReplicaPool]:
+    """A run's replicas of one model, ready to answer."""
+    name, cluster = Path(run.output).name, run.cluster
     with ReplicaPool(
-        name, portable(model), engine, run.cluster.max_restarts, patience_s=start_timeout_s
+        name, portable(model), engine, cluster.max_restarts, patience_s=cluster.start_timeout_s
     ) as pool:
         print(f"starting {engine.num_replicas} replica(s) of {model} ...", flush=True)
-        pool.wait_until_ready(start_timeout_s)
+        pool.wait_until_ready(cluster.start_timeout_s)
         yield pool
 
 

@@ -56,38 +56,31 @@ def _train(config: "RlConfig", folder: "RunFolder") -> None:
 def _run(prepared: "Prepared", step: int) -> "Books":
     """Everything that a run needs, started and cleared away; returns the ledger's account."""
     from actors.model_files import locate, portable
-    from actors.replica_pool import ReplicaPool
     from actors.rollout import training
     from cluster.session import connect
+    from jobs.playing import replicas_of
     from jobs.rl_play import plan_of, rollout_of, training_of
     from learners.rl.worker import RlTask
 
     config = prepared.config
-    engine, model = config.policy.engine, portable(config.policy.model)
+    model = config.policy.model
     with connect(config.cluster):
         print(plan_of(config).table())
         if step:
             print(f"going on after step {step}")
-        print(f"starting {engine.num_replicas} replica(s) of {model} ...", flush=True)
-        rollout = rollout_of(config)
-        with ReplicaPool(
-            rollout.name,
-            model,
-            engine,
-            config.cluster.max_restarts,
-            patience_s=config.cluster.start_timeout_s,
-        ) as pool:
-            pool.wait_until_ready(config.cluster.start_timeout_s)
-            with training(rollout, training_of(config)) as ledger:
-                return _learn(
-                    RlTask(
-                        config=config,
-                        model=model,
-                        locate=locate,
-                        ledger=ledger,
-                        store=pool.store,
-                    )
+        with (
+            replicas_of(config, model, config.policy.engine) as pool,
+            training(rollout_of(config), training_of(config)) as ledger,
+        ):
+            return _learn(
+                RlTask(
+                    config=config,
+                    model=portable(model),
+                    locate=locate,
+                    ledger=ledger,
+                    store=pool.store,
                 )
+            )
 
 
 def _learn(task: "RlTask") -> "Books":

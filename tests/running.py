@@ -153,6 +153,17 @@ def ray_cluster(folder: Path, num_cpus: int = 2) -> Iterator[Cluster]:
             left.kill()
 
 
+@contextlib.contextmanager
+def train_cluster(folder: Path) -> Iterator[Cluster]:
+    """The same for runs of Ray Train, which keeps an actor that remembers them: asked to end, Ray
+    would wait half a minute for it."""
+    with ray_cluster(folder) as started:
+        yield started
+        for process in started.processes(""):
+            process.kill()
+        started.process.wait(30)
+
+
 def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))

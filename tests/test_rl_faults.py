@@ -15,7 +15,7 @@ from cluster.run_folder import RunFolder
 from configs.load import load
 from configs.rl import RlConfig
 from tests.rl_runs import LOCAL, PRESET, check_account, last_step, lines, summary
-from tests.running import Cluster, job, ray_cluster, run_job, wait_for
+from tests.running import Cluster, job, run_job, train_cluster, wait_for
 
 pytestmark = [
     pytest.mark.integration,
@@ -36,12 +36,8 @@ SYNC = (
 
 @pytest.fixture(scope="module")
 def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
-    with ray_cluster(tmp_path_factory.mktemp("ray")) as started:
+    with train_cluster(tmp_path_factory.mktemp("ray")) as started:
         yield started
-        # Ray Train keeps an actor that remembers its runs: Ray would wait half a minute for it.
-        for process in started.processes(""):
-            process.kill()
-        started.process.wait(30)
 
 
 def nothing_remains(cluster: Cluster) -> bool:

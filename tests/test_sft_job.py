@@ -13,7 +13,7 @@ from actors.adapter import check_adapter, read_adapter
 from cluster.adapter_files import digest
 from configs.load import dump
 from configs.player import ServingLora
-from tests.running import Cluster, alive_with, job, ray_cluster, run_job, wait_for
+from tests.running import Cluster, alive_with, job, run_job, train_cluster, wait_for
 from tests.sft_rows import MODEL, settings, write_data
 
 pytestmark = [
@@ -28,12 +28,8 @@ NUM_STEPS = 60
 
 @pytest.fixture(scope="module")
 def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
-    with ray_cluster(tmp_path_factory.mktemp("ray")) as started:
+    with train_cluster(tmp_path_factory.mktemp("ray")) as started:
         yield started
-        # Ray Train keeps an actor that remembers its runs: Ray would wait half a minute for it.
-        for process in started.processes(""):
-            process.kill()
-        started.process.wait(30)
 
 
 @pytest.fixture(scope="module")

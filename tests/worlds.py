@@ -7,25 +7,12 @@ import crafter
 import numpy as np
 from crafter import objects
 
-from actors.game import Game, Step
+from actors.game import QUIET, Game, Step
 from cluster.names import ACTIONS
 from configs.play import EnvConfig
 
 DAY: Final = EnvConfig(length=300)
 """One whole day and night."""
-
-QUIET: Final = Step(
-    reward=0.0,
-    terminated=False,
-    truncated=False,
-    unlocked=(),
-    earned=(),
-    health_change=0,
-    gained={},
-    damaged=False,
-    blocked=False,
-    idle=False,
-)
 
 
 def step(**changes: object) -> Step:
