@@ -108,7 +108,7 @@ def first_difference(left: Any, right: Any, name: str = "") -> str:
 
 
 def _as_dict(config: AnyRun) -> dict[str, Any]:
-    data: dict[str, Any] = config.model_dump(mode="json", exclude_none=True)
+    data: dict[str, Any] = config.model_dump(mode="json")
     return data
 
 

@@ -2,8 +2,8 @@
 
     python -m jobs.collect configs/cpu/collect.toml --env.length 100 --policy.kind random
 
-A value is read as TOML where it is TOML (numbers, true, lists), else as plain text; `none`
-takes an optional setting away.
+A value is read as TOML where it is TOML (numbers, true, lists), else as plain text; `none`, in a
+file "none", takes an optional setting away.
 """
 
 import difflib
@@ -23,6 +23,8 @@ from configs.errors import UserError
 
 Config = TypeVar("Config", bound=BaseModel)
 
+_NONE = "none"
+"""No value: TOML has no word for it."""
 _MAY_HOLD_A_SECRET = ("api_key_env", "base_url")
 """Settings into which keys are put by mistake: what was given is not repeated."""
 
@@ -58,8 +60,8 @@ def load_or_help(schema: type[Config], doc: str) -> Config:
 
 
 def dump(config: BaseModel) -> str:
-    """The effective configuration as TOML; settings that are none are left out."""
-    return tomli_w.dumps(config.model_dump(mode="json", exclude_none=True))
+    """The effective configuration as TOML, to be read again."""
+    return tomli_w.dumps(_replaced(config.model_dump(mode="json"), None, _NONE))
 
 
 def changed(config: BaseModel) -> str:
@@ -79,11 +81,20 @@ def _flat(value: Any, name: str) -> Iterator[str]:
 
 def read_toml(path: Path) -> dict[str, Any]:
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
+        data: dict[str, Any] = tomllib.loads(path.read_text(encoding="utf-8"))
+        return {key: _replaced(value, _NONE, None) for key, value in data.items()}
     except OSError as error:
         raise UserError(f"can't read config {path}: {error.strerror}") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise UserError(f"config {path} is not TOML: {error}") from None
+
+
+def _replaced(data: Any, old: str | None, new: str | None) -> Any:
+    if isinstance(data, dict):
+        return {key: _replaced(value, old, new) for key, value in data.items()}
+    if isinstance(data, list):
+        return [_replaced(value, old, new) for value in data]
+    return new if data == old else data
 
 
 def _overrides(arguments: list[str]) -> Iterator[tuple[str, Any]]:
@@ -100,7 +111,7 @@ def _overrides(arguments: list[str]) -> Iterator[tuple[str, Any]]:
 
 
 def _value(raw: str) -> Any:
-    if raw == "none":
+    if raw == _NONE:
         return None
     try:
         return tomllib.loads(f"value = {raw}")["value"]

@@ -145,6 +145,18 @@ def test_dump_and_load_give_the_same_configuration(tmp_path: Path) -> None:
     assert load(CollectConfig, [str(path)]) == config
 
 
+def test_a_setting_that_was_taken_away_stays_away(tmp_path: Path) -> None:
+    told = ["--output", "x", "--seeds", "0", "--num_steps", "1"]
+    lora = ["--policy.model", "m", "--policy.engine.lora.max_rank", "16"]
+    never = ["--evaluation.every_steps", "none", "--checkpoint.final", "last"]
+    config = load(RlConfig, [*told, *lora, *never])
+    assert config.evaluation.every_steps is None
+    path = tmp_path / "config.toml"
+    path.write_text(dump(config))
+    assert 'every_steps = "none"' in path.read_text()
+    assert load(RlConfig, [str(path)]) == config
+
+
 def test_changed_settings_are_told_in_a_line() -> None:
     told = changed(collect("--seeds", "0-9", "--env.length", "60"))
     assert told == (
