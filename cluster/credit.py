@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from itertools import pairwise
 
+from cluster.facts import facts_of, pack
 from cluster.types import Ending, Summary, Trajectory
 
 
@@ -23,6 +24,8 @@ class Credit:
     """Sampled."""
     num_bytes: int = 0
     """About what the trajectory takes in the object store."""
+    facts: bytes = b""
+    """Of each decision, as `cluster.facts.pack`; for a critic."""
 
     def __post_init__(self) -> None:
         if not self.rewards_T or len(self.rewards_T) != len(self.steps_T):
@@ -61,4 +64,5 @@ def credit_of(trajectory: Trajectory) -> Credit | None:
             + 8 * len(turn.completion.token_ids)
             for turn in turns
         ),
+        facts=pack(facts_of(turn.observation) for turn in turns),
     )

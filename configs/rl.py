@@ -120,10 +120,16 @@ class RlConfig(PlayedRun):
 
     @model_validator(mode="after")
     def _groups_can_teach(self) -> "RlConfig":
-        if self.group_size == 1:
+        if self.algorithm.advantage == "critic":
+            if self.groups_per_step == 1:
+                raise ValueError(
+                    "groups_per_step 1 leaves the critic nothing to learn from: it judges a group "
+                    "by the others; give 2 or more"
+                )
+        elif self.group_size == 1:
             raise ValueError(
                 "group_size 1 leaves nothing to compare: the advantage of a play over itself is "
-                "always 0; give 2 or more"
+                'always 0; give 2 or more, or algorithm.advantage "critic"'
             )
         num_plays, num_workers = self.groups_per_step * self.group_size, self.learner.num_workers
         if min(num_plays, self.minibatch_size) < num_workers:

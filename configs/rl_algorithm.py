@@ -10,12 +10,16 @@ from configs.base import Section
 class AlgorithmConfig(Section):
     """Group-relative policy gradient, clipped; a decision is one sample."""
 
-    advantage: Literal["turn", "grpo", "dr_grpo"] = "turn"
+    advantage: Literal["turn", "critic", "grpo", "dr_grpo"] = "turn"
     """Credit of a decision. turn: what it was followed by, against its group at the same step of
-    the game; grpo: the whole episode's return against its group, over its deviation; dr_grpo:
-    the same, undivided."""
+    the game; critic: how much more the game was worth after it, as the facts behind the pictures
+    tell; grpo: the whole episode's return against its group, over its deviation; dr_grpo: the
+    same, undivided."""
     gamma: float = Field(default=0.98, ge=0, le=1)
-    """Discount of later rewards per step of the game; only for advantage turn."""
+    """Discount of later rewards per step of the game; only for advantage turn and critic."""
+    trace_decay: float = Field(default=0.9, ge=0, le=1)
+    """Lambda of generalised advantage estimation; only for advantage critic. 0 trusts the critic
+    for all but the next reward, 1 counts what came, however late."""
     train_fraction: float = Field(default=1.0, gt=0, le=1)
     """Share of a batch's decisions that are learned from, drawn by the size of their advantages and
     weighted so that the gradient is expected to be that of all: where playing is cheap beside

@@ -20,7 +20,7 @@ def test_what_one_would_use() -> None:
 
 def test_every_advantage_can_be_asked_for() -> None:
     names = get_args(AlgorithmConfig.model_fields["advantage"].annotation)
-    assert set(names) == set(ADVANTAGES)
+    assert set(names) == {*ADVANTAGES, "critic"}
 
 
 def test_recomputed_log_probabilities_may_be_corrected() -> None:
@@ -37,7 +37,10 @@ def test_recomputed_log_probabilities_may_be_corrected() -> None:
         (["--clip_low", "1"], "clip_low: .* less than 1"),
         (["--clip_high", "0"], "clip_high: .* greater than 0"),
         (["--kl_coef", "-1"], "kl_coef: .* 0"),
-        (["--advantage", "gae"], "advantage: Input should be 'turn', 'grpo' or 'dr_grpo'"),
+        (
+            ["--advantage", "gae"],
+            "advantage: Input should be 'turn', 'critic', 'grpo' or 'dr_grpo'",
+        ),
         (["--clip_hi", "0.3"], "unknown setting 'clip_hi'; the nearest is 'clip_high'"),
     ],
 )

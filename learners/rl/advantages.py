@@ -25,7 +25,7 @@ def grpo(group: Sequence[Credit], gamma: float) -> list[Floats]:
     Undiscounted. The deviation is the population's, so two unequal trajectories get +1 and -1.
     Nothing is added to it: a group that differs by rounding alone is flat and gets zeros.
     """
-    return _for_every_decision(_scaled(_above_mean(group)), group)
+    return _for_every_decision(scaled(_above_mean(group)), group)
 
 
 def dr_grpo(group: Sequence[Credit], gamma: float) -> list[Floats]:
@@ -62,7 +62,7 @@ def turn(group: Sequence[Credit], gamma: float) -> list[Floats]:
         ]
         residuals.append(own_T - np.nanmean(seen_GT, axis=0))
     ends = np.cumsum([len(residual_T) for residual_T in residuals])
-    return np.split(_scaled(np.concatenate(residuals)), ends[:-1])
+    return np.split(scaled(np.concatenate(residuals)), ends[:-1])
 
 
 ADVANTAGES: Final[dict[str, Callable[[Sequence[Credit], float], list[Floats]]]] = {
@@ -115,7 +115,7 @@ def _for_every_decision(values_G: Floats, group: Sequence[Credit]) -> list[Float
     return [np.full(n, value) for n, value in zip(lengths, values_G, strict=True)]
 
 
-def _scaled(residuals: Floats) -> Floats:
+def scaled(residuals: Floats) -> Floats:
     """Over their deviation from zero, which is where a baseline puts the middle."""
     kept = _without_rounding(residuals)
     deviation = math.sqrt(float(np.mean(kept**2)))

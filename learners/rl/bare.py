@@ -15,10 +15,11 @@ from learners.batch import Batch
 from learners.example import NO_LABEL
 from learners.optimizer import learning_rate, set_learning_rate
 from learners.rl.canary import canary_logprobs, canary_of
+from learners.rl.lessons import lessons_in
 from learners.rl.losses import token_logprobs
 from learners.rl.plan import updates_of
 from learners.rl.policy import build_policy
-from learners.rl.samples import Sample, lessons_in, share_samples
+from learners.rl.samples import Sample, share_samples
 from learners.rl.source import Share
 from learners.rl.update import Updater
 
@@ -104,7 +105,7 @@ def _take_back_speed_up(model: Any) -> None:
 
 def _updates(share: Share, config: RlConfig) -> Iterator[list[Sample]]:
     """The rows of each update of a step."""
-    lessons = lessons_in(share, config)
+    lessons = lessons_in(share, config).advantages
     samples = share_samples(share, lessons, config.max_staleness)
     for places in updates_of([*lessons], config.minibatch_size, config.seed, share.step):
         rows = (samples[place] for place in places)

@@ -1,7 +1,7 @@
 """What one step has to tell, over all ranks."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 
 import torch
@@ -25,6 +25,8 @@ class Learned:
     """Versions that each decision was behind."""
     num_empty: int
     """Decisions without a token."""
+    judged: Mapping[str, float]
+    """How the batch's decisions were judged: the same on every rank."""
 
 
 def figures_of(
@@ -36,6 +38,7 @@ def figures_of(
     sum_lags, num_lags, num_empty = total(sums, device)
     return {
         **_mean_of(learned.results),
+        **learned.judged,
         "mean_return": math.fsum(returns) / len(returns),
         "decisions": sum(len(played.rewards_T) for group in groups for played in group),
         "empty_answers": num_empty,

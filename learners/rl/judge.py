@@ -20,4 +20,6 @@ class FlatJudge:
 
     def __call__(self, group: Sequence[Credit]) -> str:
         """'' or why nothing can be learned from these."""
+        if self.advantage == "critic":
+            return ""  # which judges by other groups
         return FLAT if is_flat(ADVANTAGES[self.advantage](group, self.gamma)) else ""

@@ -20,12 +20,13 @@ from learners.lora import load_adapter
 from learners.optimizer import learning_rate, set_learning_rate
 from learners.rl.figures import Learned, figures_of, mismatch_of, named
 from learners.rl.keeper import Keeper, checkpoints_of, keeping
+from learners.rl.lessons import Lessons, lessons_in
 from learners.rl.mismatch import alarm
 from learners.rl.past import Past
 from learners.rl.plan import updates_of
 from learners.rl.progress import RlProgress, version_after
 from learners.rl.ranks import is_equal, is_first, largest, of_the_first, together
-from learners.rl.samples import Sample, lessons_in, share_samples
+from learners.rl.samples import Sample, share_samples
 from learners.rl.source import Share, Source
 from learners.rl.update import Updater, UpdateResult
 from learners.step import DivergedError
@@ -133,15 +134,15 @@ class Training:
         """The step's updates."""
         config, optimizer = self._config, self._learner.optimizer
         set_learning_rate(optimizer, self._rate(share.step))
-        lessons = lessons_in(share, config)
-        all_samples = share_samples(share, lessons, config.max_staleness)
+        lessons = self._lessons(share)
+        all_samples = share_samples(share, lessons.advantages, config.max_staleness)
         samples = {place: sample for place, sample in all_samples.items() if sample is not None}
         if config.algorithm.old_logprobs == "recomputed":
             recomputed = self._updater.recompute(list(samples.values()))
             samples = dict(zip(samples, recomputed, strict=True))
         version = version_after(share.step)
         self._past.keep(self._learner.model, version)
-        updates = updates_of([*lessons], config.minibatch_size, config.seed, share.step)
+        updates = updates_of([*lessons.advantages], config.minibatch_size, config.seed, share.step)
         rows = [[samples[place] for place in update if place in samples] for update in updates]
         mismatch = self._updater.compare(rows[0], self._past)
         return Learned(
@@ -149,7 +150,15 @@ class Training:
             mismatch=mismatch,
             lags=[version - sample.version for sample in samples.values()],
             num_empty=len(all_samples) - len(samples),
+            judged=lessons.figures,
         )
+
+    def _lessons(self, share: Share) -> Lessons:
+        """Rank 0's: on other hardware the last bits may differ, and with them what is drawn."""
+        own = lessons_in(share, self._config) if is_first() else None
+        told = of_the_first(own, self._learner.device)
+        assert told is not None
+        return told
 
     def _update(self, rows: Sequence[Sample], step: int) -> UpdateResult:
         try:

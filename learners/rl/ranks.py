@@ -3,12 +3,15 @@
 import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from typing import TypeVar
 
 import torch
 import torch.distributed as dist
 
 from cluster.errors import FinalError, UserError
 from learners.step import sum_counts
+
+T = TypeVar("T")
 
 
 def total(values: Sequence[float], device: str) -> list[float]:
@@ -27,12 +30,12 @@ def largest(value: float, device: str) -> float:
     return float(told)
 
 
-def of_the_first(value: bool, device: str) -> bool:
-    """What rank 0 says."""
-    told = torch.tensor(int(value), device=device)
+def of_the_first(value: T, device: str) -> T:
+    """What rank 0 says; must be picklable."""
+    told = [value]
     if dist.is_initialized():
-        dist.broadcast(told, 0)
-    return bool(told)
+        dist.broadcast_object_list(told, 0, device=torch.device(device))
+    return told[0]
 
 
 def is_first() -> bool:

@@ -11,10 +11,8 @@ import numpy as np
 import numpy.typing as npt
 
 from cluster.types import Trajectory, Turn
-from configs.rl import RlConfig
 from learners.example import Example, answered
-from learners.rl.advantages import ADVANTAGES
-from learners.rl.plan import Place, lessons_of
+from learners.rl.plan import Place
 from learners.rl.progress import version_after
 from learners.rl.source import Share
 
@@ -39,14 +37,6 @@ class Sample:
     def num_tokens(self) -> int:
         """Sampled."""
         return len(self.sampled_logprobs_T)
-
-
-def lessons_in(share: Share, config: RlConfig) -> dict[Place, float]:
-    """The decisions of a batch to learn from, as `lessons_of`: the same on every rank."""
-    algorithm = config.algorithm
-    advantage = ADVANTAGES[algorithm.advantage]
-    advantages = [advantage(group, algorithm.gamma) for group in share.groups]
-    return lessons_of(advantages, algorithm.train_fraction, config.seed, share.step)
 
 
 def share_samples(
