@@ -151,8 +151,10 @@ def bgmv_shrink(
     scaling: float = 1.0,
 ) -> None:
     """output[row, :rank] = scaling * inputs[row] @ weights[index[row]].T"""
-    for rows, products in _products(inputs, lora_b_weights, output_tensor, lora_indices_tensor):
-        output_tensor[rows, : products.shape[1]] = products.mul_(scaling)
+    for rows, chosen, matrix in _by_adapter(
+        inputs, lora_b_weights, output_tensor, lora_indices_tensor
+    ):
+        output_tensor[rows, : matrix.shape[1]] = (chosen @ matrix).mul_(scaling)
 
 
 def bgmv_expand(
@@ -164,8 +166,10 @@ def bgmv_expand(
 ) -> None:
     """output[row] += inputs[row] @ weights[index[row]].T, as far as both are wide."""
     width = min(lora_b_weights.shape[-2], output_tensor.shape[1])
-    for rows, products in _products(inputs, lora_b_weights, output_tensor, lora_indices_tensor):
-        _put(output_tensor[:, :width], rows, products[:, :width], add_inputs)
+    for rows, chosen, matrix in _by_adapter(
+        inputs, lora_b_weights, output_tensor, lora_indices_tensor
+    ):
+        _put(output_tensor[:, :width], rows, chosen, matrix[:, :width], add_inputs)
 
 
 def bgmv_expand_slice(  # noqa: PLR0913 - vLLM's own signature
@@ -179,26 +183,34 @@ def bgmv_expand_slice(  # noqa: PLR0913 - vLLM's own signature
 ) -> None:
     """The same into some columns of the output."""
     columns = output_tensor[:, slice_offset : slice_offset + slice_size]
-    for rows, products in _products(inputs, lora_b_weights, output_tensor, lora_indices_tensor):
-        _put(columns, rows, products, add_inputs)
+    for rows, chosen, matrix in _by_adapter(
+        inputs, lora_b_weights, output_tensor, lora_indices_tensor
+    ):
+        _put(columns, rows, chosen, matrix, add_inputs)
 
 
 def _put(
-    output: "torch.Tensor", rows: "slice | torch.Tensor", values: "torch.Tensor", add: bool
+    output: "torch.Tensor",
+    rows: "slice | torch.Tensor",
+    inputs: "torch.Tensor",
+    matrix: "torch.Tensor",
+    add: bool,
 ) -> None:
-    if add:
-        output[rows] += values
+    if add and isinstance(rows, slice):
+        output[rows].addmm_(inputs, matrix)  # no copy of the product: nearly twice as fast
+    elif add:
+        output[rows] += inputs @ matrix
     else:
-        output[rows] = values
+        output[rows] = inputs @ matrix
 
 
-def _products(
+def _by_adapter(
     inputs: "torch.Tensor",
     weights: "torch.Tensor",
     output: "torch.Tensor",
     indices: "torch.Tensor",
-) -> Iterator[tuple[Any, "torch.Tensor"]]:
-    """(rows, their inputs times their adapter's matrix) for each adapter in `indices`."""
+) -> Iterator[tuple[Any, "torch.Tensor", "torch.Tensor"]]:
+    """(rows, their inputs, their adapter's matrix) for each adapter in `indices`."""
     import torch
 
     if weights.dim() == 4:
@@ -214,10 +226,10 @@ def _products(
             continue
         matrix = weights[adapter].to(output.dtype).t()
         if chosen.all():
-            yield slice(0, num_rows), inputs @ matrix
+            yield slice(0, num_rows), inputs, matrix
             return
         rows = torch.from_numpy(chosen.nonzero()[0])
-        yield rows, inputs[rows] @ matrix
+        yield rows, inputs[rows], matrix
 
 
 def _by_sequence(operator: Any) -> Any:
