@@ -3,7 +3,7 @@
     python -m jobs.demo
 
 The embedded teacher plays; its play becomes examples; the tiny vision-language model learns from
-them (LoRA, on Ray Train), then from its own play (GRPO). At the end random play, the model as it
+them (LoRA, on Ray Train), then from its own play (RL). At the end random play, the model as it
 was, after each training, and the teacher play the same worlds. Ends with a table and the places of
 the summary, the learning curves and a video of each player. Started again, it continues.
 """

@@ -34,7 +34,7 @@ class Judged(NamedTuple):
     advantages: list[list[Floats]]
     """advantages_T of each play of each group, over their deviation in the whole batch."""
     explained_variance: float
-    """Share of the variance of what was to come that the critic has foreseen; below 0 it does more
+    """Share of the variance of the returns-to-go that the critic has foreseen; below 0 it does more
     harm than good."""
 
 
@@ -57,19 +57,25 @@ def judge(groups: Sequence[Sequence[Credit]], gamma: float, trace_decay: float) 
     parts = [_equations(group, gamma, trace_decay) for group in groups]
     all_FF, all_F = sum(part[0] for part in parts), sum(part[1] for part in parts)
     ridge_FF = _RIDGE * np.eye(_num_features())
-    values, found = [], []
+    found, foreseen, surprises = [], [], []
     for group, (left_FF, right_F) in zip(groups, parts, strict=True):
         weights_F = np.linalg.solve(all_FF - left_FF + ridge_FF, all_F - right_F)
         for play in group:
-            values.append(_features(play) @ weights_F)
-            found.append(_gae(play, values[-1], gamma, trace_decay))
-    all_N, ends = np.concatenate(found), np.cumsum([len(found_T) for found_T in found])
-    spread = float(np.var(np.concatenate(values) + all_N))
-    each = iter(np.split(scaled(all_N), ends[:-1]))
+            values_T = _features(play) @ weights_F
+            found.append(_gae(play, values_T, gamma, trace_decay))
+            foreseen.append(values_T)
+            surprises.append(_gae(play, values_T, gamma, 1.0))
+    ends = np.cumsum([len(found_T) for found_T in found])
+    each = iter(np.split(scaled(np.concatenate(found)), ends[:-1]))
     return Judged(
         advantages=[list(islice(each, len(group))) for group in groups],
-        explained_variance=1 - float(np.mean(all_N**2)) / spread if spread else 0.0,
+        explained_variance=_explained(np.concatenate(foreseen), np.concatenate(surprises)),
     )
+
+
+def _explained(foreseen_N: Floats, surprises_N: Floats) -> float:
+    spread = float(np.var(foreseen_N + surprises_N))
+    return 1 - float(np.mean(surprises_N**2)) / spread if spread else 0.0
 
 
 def _equations(group: Sequence[Credit], gamma: float, trace_decay: float) -> tuple[Floats, Floats]:
