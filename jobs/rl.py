@@ -1,4 +1,4 @@
-"""Have a model learn from its own play: policy gradient on a LoRA adapter, playing and learning at once.
+"""Have a model learn from its own play: policy gradient on a LoRA adapter, as the play goes on.
 
     python -m jobs.rl configs/cpu/rl.toml
     python -m jobs.rl configs/cpu/rl.toml --num_steps 5 --max_staleness 0 --output runs/rl-sync
