@@ -7,13 +7,13 @@ RUN := .venv/bin/python
 demo: .venv/ready
 	$(RUN) -m jobs.demo
 
-# Everything that needs no GPU.
-test: static
-	$(RUN) -m pytest -m "not gpu"
+# Everything that needs no GPU: first what runs side by side, then what wants the machine for itself.
+test: check
+	$(RUN) -m pytest -m "not gpu and (slow or integration)" --durations 30
 
 # The part that takes under three minutes.
 check: static
-	$(RUN) -m pytest -m "not gpu and not slow and not integration"
+	$(RUN) -m pytest -m "not gpu and not slow and not integration" --numprocesses auto --maxprocesses 4 --dist loadfile
 
 .PHONY: static
 static: .venv/ready

@@ -16,7 +16,7 @@ from actors.router import Router
 from cluster.types import Completion, GenerationRequest
 from configs.player import EngineConfig, ServingLora
 from tests.policies import random_policies
-from tests.running import wait_for
+from tests.running import engine_processes, wait_for
 from tests.sft_rows import MODEL
 
 pytestmark = [
@@ -62,12 +62,6 @@ def state() -> ReplicaState:
     return told
 
 
-def engine_of(state: ReplicaState) -> psutil.Process:
-    children = psutil.Process(state.pid).children(recursive=True)
-    (engine,) = [child for child in children if "EngineCore" in "".join(child.cmdline())]
-    return engine
-
-
 async def answers(requests: list[GenerationRequest]) -> list[Completion]:
     router = Router([ray.get_actor("versions/replica-0")], first=0, patience_s=300.0)
     return await asyncio.gather(*map(router, requests))
@@ -84,7 +78,7 @@ async def test_requests_are_answered_by_their_versions_in_the_end(
     how: signal.Signals,
 ) -> None:
     before = state()
-    actor, engine = psutil.Process(before.pid), engine_of(before)
+    actor, (engine,) = psutil.Process(before.pid), engine_processes(before.pid)
     answering = asyncio.create_task(answers(requests))
     await asyncio.to_thread(wait_for, lambda: state().num_in_flight == len(requests))
     (actor if victim == "actor" else engine).send_signal(how)

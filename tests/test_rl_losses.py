@@ -69,9 +69,9 @@ def test_without_a_cap_what_was_sampled_does_not_matter() -> None:
 
 
 def test_kl_by_hand() -> None:
-    # ref / new 1/2, 1, 3: 1/2 - 1 + ln 2, 0 and 3 - 1 - ln 3.
+    # ref / new 1/2, 1, 3: 1/2 - 1 + ln 2, 0 and 3 - 1 - ln 3; ratios 1.2, 1.4, 0.6.
     tokens = three(ref_logprobs_T=logs(0.3, 0.7, 0.9))
-    kl = (1.5 + math.log(2) - math.log(3)) / 3
+    kl = (1.2 * (math.log(2) - 0.5) + 0.6 * (2 - math.log(3))) / 3
     told = part(tokens, kl_coef=0.3)
     assert told.loss.item() == pytest.approx(-1.68 / 3 + 0.3 * kl)
     assert report(told.sums_F).kl_ref == pytest.approx(kl)
@@ -140,6 +140,27 @@ def test_kl_pulls_towards_the_reference() -> None:
     assert rarer < 0
     assert same == pytest.approx(0)
     assert likelier > 0
+
+
+def test_the_divergence_and_its_gradient_are_right_on_average_whoever_drew_the_tokens() -> None:
+    new_logits_V = torch.tensor([0.0, 1.0, -2.0], dtype=torch.float64, requires_grad=True)
+    new_V, drew_V, old_V = new_logits_V.softmax(0), logs(0.6, 0.1, 0.3), logs(0.5, 0.2, 0.3)
+    ref_V = logs(0.2, 0.1, 0.7)
+    exactly = (new_V * (new_V.log() - ref_V)).sum()
+    estimate = torch.zeros((), dtype=torch.float64)
+    for token in range(3):
+        tokens = TokenBatch(
+            *(values_V[None, token] for values_V in (new_V.log(), old_V, drew_V, ref_V)),
+            *(torch.zeros(1, dtype=dtype) for dtype in (torch.float64, torch.int64, torch.float64)),
+        )
+        config = AlgorithmConfig(
+            **PLAIN | {"old_logprobs": "recomputed", "importance_cap": 9, "kl_coef": 1}
+        )
+        estimate = estimate + drew_V[token].exp() * clip(tokens, config, Whole(1, 1)).loss
+    assert estimate.item() == pytest.approx(exactly.item())
+    (right_V,) = torch.autograd.grad(exactly, new_logits_V, retain_graph=True)
+    (told_V,) = torch.autograd.grad(estimate, new_logits_V)
+    assert told_V.tolist() == pytest.approx(right_V.tolist())
 
 
 def test_the_entropy_bonus_flattens() -> None:

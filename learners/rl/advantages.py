@@ -81,10 +81,16 @@ def is_flat(advantages: Sequence[Floats]) -> bool:
 
 def returns_to_go(played: Credit, gamma: float) -> Floats:
     """[T] What came from each decision on, discounted per step of the game to that decision."""
-    to_go_T = np.array(played.rewards_T, np.float64)
-    for t in range(len(to_go_T) - 2, -1, -1):
-        to_go_T[t] += gamma ** (played.steps_T[t + 1] - played.steps_T[t]) * to_go_T[t + 1]
-    return to_go_T
+    return summed_to_go(np.array(played.rewards_T), gamma ** np.diff(played.steps_T))
+
+
+def summed_to_go(values_T: Floats, decays_T: Floats) -> Floats:
+    """[T] Each value and what follows it, which counts decays_T[t] as much from t on as from
+    t + 1."""
+    summed_T = values_T.astype(np.float64)
+    for t in range(len(summed_T) - 2, -1, -1):
+        summed_T[t] += decays_T[t] * summed_T[t + 1]
+    return summed_T
 
 
 def _seen_from(

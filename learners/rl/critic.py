@@ -19,7 +19,7 @@ import numpy as np
 
 from cluster.credit import Credit
 from cluster.facts import NUM_FACTS, unpack
-from learners.rl.advantages import Floats, scaled
+from learners.rl.advantages import Floats, scaled, summed_to_go
 
 _NUM_RANDOM: Final = 300
 _FACTS_OF_ONE: Final = 8
@@ -100,10 +100,8 @@ def _equations(group: Sequence[Credit], gamma: float, trace_decay: float) -> tup
 def _gae(play: Credit, values_T: Floats, gamma: float, trace_decay: float) -> Floats:
     discounts_T = _discounts(play, gamma)
     later_T = np.append(values_T[1:], 0.0 if play.is_terminal else values_T[-1])
-    advantages_T: Floats = np.array(play.rewards_T) + discounts_T * later_T - values_T
-    for t in range(len(advantages_T) - 2, -1, -1):
-        advantages_T[t] += trace_decay * discounts_T[t] * advantages_T[t + 1]
-    return advantages_T
+    surprises_T = np.array(play.rewards_T) + discounts_T * later_T - values_T
+    return summed_to_go(surprises_T, trace_decay * discounts_T)
 
 
 def _discounts(play: Credit, gamma: float) -> Floats:

@@ -80,7 +80,9 @@ def clip(tokens: TokenBatch, config: AlgorithmConfig, whole: Whole) -> LossPart:
     (DAPO, arXiv 2503.14476).
 
     A token adds -weight * min(ratio A, clipped ratio A) + kl_coef KL - entropy_coef entropy. KL is
-    estimated as exp(d) - 1 - d, d = ref - new (k3 of Schulman, "Approximating KL divergence").
+    estimated as weight * ratio * (exp(d) - 1 - d), d = ref - new: k3 of Schulman, "Approximating KL
+    divergence", for tokens that another policy drew (DeepSeek-V3.2, arXiv 2512.02556). Without the
+    ratio a token that has become rare since would pull its policy back without bound.
 
     Raises:
         ValueError: kl_coef is set and there are no reference log-probabilities.
@@ -93,7 +95,7 @@ def clip(tokens: TokenBatch, config: AlgorithmConfig, whole: Whole) -> LossPart:
         ratio_T * tokens.advantages_T, ratio_T.clamp(low, high) * tokens.advantages_T
     )
     weights_T, is_capped_T = _importance(tokens, config.importance_cap)
-    kl_T = _kl_ref(tokens)
+    kl_T = weights_T * ratio_T * _kl_ref(tokens)
     loss_T = config.kl_coef * kl_T - weights_T * gain_T - config.entropy_coef * tokens.entropy_T
     loss = (loss_T * _shares(tokens, config.aggregation, whole)).sum()
     is_clipped_low_T = (tokens.advantages_T < 0) & (ratio_T < low)
@@ -156,7 +158,7 @@ def _importance(tokens: TokenBatch, cap: float | None) -> tuple[torch.Tensor, to
 
 
 def _kl_ref(tokens: TokenBatch) -> torch.Tensor:
-    """[T] Estimates, each of at least 0."""
+    """[T] Estimates, each of at least 0, for tokens that the model itself draws."""
     if tokens.ref_logprobs_T is None:
         return torch.zeros_like(tokens.logprobs_T)
     above_T = tokens.ref_logprobs_T - tokens.logprobs_T
