@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from cluster.credit import Credit
 from cluster.facts import NUM_FACTS, pack
-from learners.rl.critic import judge
+from learners.rl.critic import Groups, judge
 
 GAMMA, DECAY = 0.9, 0.5
 NEAR_A_TREE = 7
@@ -27,10 +27,12 @@ def played(*rewards: float, near: tuple[int, ...] = (), is_terminal: bool = True
     )
 
 
-def judged(*groups: list[Credit], decay: float = DECAY) -> list[list[list[float]]]:
+def judged(
+    *groups: list[Credit], decay: float = DECAY, earlier: Groups = ()
+) -> list[list[list[float]]]:
     return [
         [list(advantages_T) for advantages_T in group]
-        for group in judge(groups, GAMMA, decay).advantages
+        for group in judge(groups, earlier, GAMMA, decay).advantages
     ]
 
 
@@ -65,6 +67,16 @@ def test_a_group_is_not_judged_by_its_own_luck() -> None:
     assert one_T[0] > 0.5
 
 
+def test_what_earlier_batches_have_shown_counts_too() -> None:
+    # The other group shows nothing; in the batch before 1 was earned at every decision.
+    earlier = [[played(1)] for _ in range(200)]
+    [[alone_T], _] = judged([played(1)], [played(0)])
+    [[held_T], [other_T]] = judged([played(1)], [played(0)], earlier=earlier)
+    assert alone_T[0] > 0.9
+    assert held_T[0] == pytest.approx(0, abs=0.1)
+    assert other_T[0] < -1
+
+
 @st.composite
 def a_played(draw: st.DrawFn) -> Credit:
     rewards = draw(st.lists(st.integers(-30, 30), min_size=1, max_size=6))
@@ -88,20 +100,20 @@ def test_there_is_one_for_each_decision(batch: list[list[Credit]], decay: float)
 def test_it_foresees_what_the_facts_foretell() -> None:
     # Who is near a tree earns 1 at once, in every world alike; half of all decisions are.
     batch = [[played(1, 0, near=(0,)), played(0, 1, near=(1,))] for _ in range(40)]
-    assert judge(batch, 0.0, 0.0).explained_variance == pytest.approx(1, abs=0.05)
+    assert judge(batch, (), 0.0, 0.0).explained_variance == pytest.approx(1, abs=0.05)
 
 
 def test_it_foresees_nothing_where_the_facts_are_silent() -> None:
     batch = [[played(1, 0), played(0, 1)] for _ in range(40)]
-    assert judge(batch, 0.0, 0.0).explained_variance == pytest.approx(0, abs=0.01)
+    assert judge(batch, (), 0.0, 0.0).explained_variance == pytest.approx(0, abs=0.01)
 
 
 def test_one_group_can_not_be_judged() -> None:
     with pytest.raises(ValueError, match="give 2 groups or more"):
-        judge([[played(1)]], GAMMA, DECAY)
+        judge([[played(1)]], (), GAMMA, DECAY)
 
 
 def test_a_play_without_facts_can_not_be_judged() -> None:
     bare = Credit(rewards_T=(1.0,), steps_T=(0,), is_terminal=True)
     with pytest.raises(ValueError, match="1 decisions with the facts of 0"):
-        judge([[bare], [bare]], GAMMA, DECAY)
+        judge([[bare], [bare]], (), GAMMA, DECAY)

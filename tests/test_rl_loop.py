@@ -208,6 +208,22 @@ def test_killed_between_the_calls_and_started_again_it_ends_the_same(
     the_same(source.config, whole.config)
 
 
+def test_a_critic_remembers_the_step_before_over_a_restart(
+    tmp_path: Path, language: Language
+) -> None:
+    undisturbed, source = (
+        FakeSource(rl_settings(tmp_path / name, algorithm={"advantage": "critic"}), language)
+        for name in ("undisturbed", "killed")
+    )
+    train(undisturbed)
+    source.kill = {"batch": 3}
+    with pytest.raises(Killed):
+        train(source)
+    source.kill = {}
+    train(source)
+    the_same(source.config, undisturbed.config)
+
+
 def test_what_was_lost_is_asked_for_again(whole: FakeSource, tmp_path: Path) -> None:
     config = whole.config.model_copy(update={"output": str(tmp_path)})
     gone = EpisodeSpec(seed=1, sample=0)

@@ -15,7 +15,8 @@ from learners.batch import Batch
 from learners.example import NO_LABEL
 from learners.optimizer import learning_rate, set_learning_rate
 from learners.rl.canary import canary_logprobs, canary_of
-from learners.rl.lessons import lessons_in
+from learners.rl.critic import Groups
+from learners.rl.lessons import lessons_in, remembered
 from learners.rl.losses import token_logprobs
 from learners.rl.plan import updates_of
 from learners.rl.policy import build_policy
@@ -51,7 +52,11 @@ def train(config: RlConfig, model: str, shares: Sequence[Share], is_stock: bool)
     if is_stock:
         _take_back_speed_up(learner.model)
     updater = (StockUpdater if is_stock else Updater)(learner, config)
-    steps = [(share.step, list(_updates(share, config))) for share in shares]
+    earlier = [(), *(remembered(share, config) for share in shares)]
+    steps = [
+        (share.step, list(_updates(share, before, config)))
+        for share, before in zip(shares, earlier, strict=False)
+    ]
     tree = TreeTime(os.getpid())
     before_s = tree.look()
     num_tokens, losses, told = [], [], dict[int, float]()
@@ -103,9 +108,9 @@ def _take_back_speed_up(model: Any) -> None:
             del module.forward
 
 
-def _updates(share: Share, config: RlConfig) -> Iterator[list[Sample]]:
+def _updates(share: Share, earlier: Groups, config: RlConfig) -> Iterator[list[Sample]]:
     """The rows of each update of a step."""
-    lessons = lessons_in(share, config).advantages
+    lessons = lessons_in(share, earlier, config).advantages
     samples = share_samples(share, lessons, config.max_staleness)
     for places in updates_of([*lessons], config.minibatch_size, config.seed, share.step):
         rows = (samples[place] for place in places)

@@ -4,8 +4,9 @@ A decision is good if the game was worth more after it than before: generalised 
 (GAE, arXiv 1506.02438) with a critic that reads more than the player (arXiv 1710.06542). The critic
 is linear in the facts and in random features of them (Rahimi and Recht, "Weighted sums of random
 kitchen sinks", 2008), and solves the equations of LSTD(lambda) (Boyan 1999) for the batch at hand.
-So it has no weights of its own to learn, keep or restore; and since the plays of a group are judged
-by what the other groups, in other worlds, have shown, no decision is held against its own luck.
+So it has no weights of its own to learn, keep or restore. The plays of a group are judged by what
+the other groups, in other worlds, have shown, and those of the batches before: so no decision is
+held against its own luck.
 
 Axes: T decisions of a play, F features.
 """
@@ -28,6 +29,10 @@ _RIDGE: Final = 10.0
 """Decisions' worth of evidence that a feature means nothing."""
 
 
+Groups = Sequence[Sequence[Credit]]
+"""Each of plays of one world."""
+
+
 class Judged(NamedTuple):
     """What the critic says of a batch."""
 
@@ -38,13 +43,14 @@ class Judged(NamedTuple):
     harm than good."""
 
 
-def judge(groups: Sequence[Sequence[Credit]], gamma: float, trace_decay: float) -> Judged:
+def judge(groups: Groups, earlier: Groups, gamma: float, trace_decay: float) -> Judged:
     """Each group by a critic that is fitted to the others.
 
     A play that was cut off is taken to go on as its last decision found it.
 
     Args:
         groups: of a batch, two at least; each play with its facts.
+        earlier: what the critic is fitted to besides, played by policies of not long ago.
         gamma: discount per step of the game.
         trace_decay: lambda, per decision: 0 trusts the critic for all but the next reward, 1 counts
             what came, however late.
@@ -55,7 +61,8 @@ def judge(groups: Sequence[Sequence[Credit]], gamma: float, trace_decay: float) 
     if len(groups) < 2:
         raise ValueError("a critic judges a group by others: give 2 groups or more")
     parts = [_equations(group, gamma, trace_decay) for group in groups]
-    all_FF, all_F = sum(part[0] for part in parts), sum(part[1] for part in parts)
+    known = parts + [_equations(group, gamma, trace_decay) for group in earlier]
+    all_FF, all_F = sum(part[0] for part in known), sum(part[1] for part in known)
     ridge_FF = _RIDGE * np.eye(_num_features())
     found, foreseen, surprises = [], [], []
     for group, (left_FF, right_F) in zip(groups, parts, strict=True):

@@ -14,6 +14,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
+from pydantic import ConfigDict, TypeAdapter
+
 from cluster.errors import FinalError, RunError
 from configs.rl import RlConfig
 from learners.checkpoints import ADAPTER, CHECKPOINTS, Checkpoints
@@ -21,6 +23,7 @@ from learners.learner import Learner
 from learners.lora import CONFIG_FILE, WEIGHTS_FILE
 from learners.metrics_log import MetricsLog
 from learners.rl.canary import canary_logprobs, canary_of
+from learners.rl.critic import Groups
 from learners.rl.progress import RlProgress, version_after
 from learners.rl.source import PolicyVersion, Source
 
@@ -28,6 +31,13 @@ LEDGER: Final = "ledger.json"
 """In a checkpoint: the account of play."""
 CANARY: Final = "canary.json"
 """In a checkpoint: what the learner says of the canary, token id -> nats."""
+
+CRITIC: Final = "critic.json"
+"""In a checkpoint: the plays of its step by which the next one's are judged too."""
+
+_GROUPS: Final[TypeAdapter[Groups]] = TypeAdapter(
+    Groups, config=ConfigDict(ser_json_bytes="base64", val_json_bytes="base64")
+)
 
 
 @contextmanager
@@ -83,18 +93,23 @@ class Keeper:
     def resume(self, progress: RlProgress) -> RlProgress:
         """The learner is as `progress` tells: see that there is a checkpoint, and say so."""
         if not self._checkpoints.steps():
-            return self.commit(progress)
+            return self.commit(progress, ())
         if progress.step:
             self._source.committed(progress.step - 1)
         return progress
 
-    def commit(self, progress: RlProgress) -> RlProgress:
-        """Keep the learner as it is, after `progress.step` steps."""
+    def remembered(self, progress: RlProgress) -> Groups:
+        """As `commit` was told after `progress.step` steps."""
+        return _GROUPS.validate_json((self._checkpoints.path(progress.step) / CRITIC).read_bytes())
+
+    def commit(self, progress: RlProgress, remembered: Groups) -> RlProgress:
+        """Keep the learner as it is, after `progress.step` steps, and what a critic remembers."""
         peak_gib = max(progress.peak_memory_gib, self._learner.peak_memory_gib())
         progress = replace(progress, peak_memory_gib=peak_gib)
         texts = {
             LEDGER: json.dumps(self._source.snapshot(progress.step)),
             CANARY: json.dumps(canary_logprobs(self._learner, self._config)),
+            CRITIC: _GROUPS.dump_json(remembered).decode(),
         }
         model, optimizer = self._learner.model, self._learner.optimizer
         with _final():

@@ -4,8 +4,9 @@
                                                                               │ updates of all ranks
     published ◄── committed ◄── checkpoint, by rank 0 ◄── line of metrics ◄───┘
 
-Nothing outlives a step but the matrices, the optimizer and the counters. So a run that goes on from
-a checkpoint, and is given the same batches, takes the steps that it would have taken.
+Nothing outlives a step but the matrices, the optimizer, the counters and what a critic remembers.
+So a run that goes on from a checkpoint, and is given the same batches, takes the steps that it
+would have taken.
 """
 
 import time
@@ -18,9 +19,10 @@ from learners.checkpoints import ADAPTER
 from learners.learner import Learner
 from learners.lora import load_adapter
 from learners.optimizer import learning_rate, set_learning_rate
+from learners.rl.critic import Groups
 from learners.rl.figures import Learned, figures_of, mismatch_of, named
 from learners.rl.keeper import Keeper, checkpoints_of, keeping
-from learners.rl.lessons import Lessons, lessons_in
+from learners.rl.lessons import Lessons, lessons_in, remembered
 from learners.rl.mismatch import alarm
 from learners.rl.past import Past
 from learners.rl.plan import updates_of
@@ -42,6 +44,8 @@ class Training:
         self._source = source
         self._updater = Updater(learner, config)
         self._past = Past(config.max_staleness + 1)
+        self._remembered: Groups = ()
+        """Of the last step; on rank 0 alone."""
 
     def run(self) -> RlProgress:
         """Train from the last checkpoint to the end; the last one written tells the same.
@@ -76,6 +80,7 @@ class Training:
         with together(self._learner.device):
             if keeper is not None:
                 progress = keeper.resume(progress)
+                self._remembered = keeper.remembered(progress)
         return self._announced(progress, keeper)
 
     def _advance(self, progress: RlProgress, keeper: Keeper | None) -> RlProgress:
@@ -104,7 +109,8 @@ class Training:
                 line = {**rate, **share.stats, **figures, **named(found), **times}
                 threshold = self._config.algorithm.mismatch_alarm
                 keeper.tell(line, alarm(found, threshold) if found else "")
-                progress = keeper.commit(progress)
+                self._remembered = remembered(share, self._config)
+                progress = keeper.commit(progress, self._remembered)
         return self._announced(progress, keeper)
 
     def _announced(self, progress: RlProgress, keeper: Keeper | None) -> RlProgress:
@@ -155,7 +161,7 @@ class Training:
 
     def _lessons(self, share: Share) -> Lessons:
         """Rank 0's: on other hardware the last bits may differ, and with them what is drawn."""
-        own = lessons_in(share, self._config) if is_first() else None
+        own = lessons_in(share, self._remembered, self._config) if is_first() else None
         told = of_the_first(own, self._learner.device)
         assert told is not None
         return told
