@@ -15,6 +15,7 @@ the share of tokens by which the first lags behind the second, times a window's 
 """
 
 import asyncio
+import contextlib
 import io
 import itertools
 import tempfile
@@ -142,6 +143,8 @@ async def _loaded(pool: "ReplicaPool", policies: Sequence[Policy]) -> dict[str, 
         shares.append(lag * _WINDOW_S / _STEP_S)
         await pool.store.retire.remote([policy.version - 1])
     lanes.cancel()
+    with contextlib.suppress(asyncio.CancelledError):
+        await lanes
     return {
         "loaded_median_ms": float(np.median(latencies_ms)),
         "loaded_p95_ms": float(np.percentile(latencies_ms, 95)),
@@ -166,7 +169,9 @@ class _Load:
         """One request at a time."""
         while True:
             request = replace(next(self._requests), version=self._version)
-            self._num_tokens += (await self._router(request)).num_completion_tokens
+            completion = await self._router(request)
+            # Not in one statement: what it adds to would be read before the answer comes.
+            self._num_tokens += completion.num_completion_tokens
 
     async def switch(self, policy: Policy) -> float:
         """Seconds until all serve a new version; the lanes then take it."""
