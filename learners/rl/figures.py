@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass, fields
 
 import torch
 
-from cluster.credit import Credit
+from learners.rl.critic import Groups
 from learners.rl.losses import LossReport
 from learners.rl.mismatch import Mismatch, MismatchPart, mismatch
 from learners.rl.ranks import largest, total
@@ -29,9 +29,7 @@ class Learned:
     """How the batch's decisions were judged: the same on every rank."""
 
 
-def figures_of(
-    learned: Learned, groups: Sequence[Sequence[Credit]], device: str
-) -> dict[str, float]:
+def figures_of(learned: Learned, groups: Groups, device: str) -> dict[str, float]:
     """A step's figures, the same on every rank; every rank has to ask."""
     returns = [math.fsum(played.rewards_T) for group in groups for played in group]
     sums = [sum(learned.lags), len(learned.lags), learned.num_empty]
