@@ -107,7 +107,8 @@ def told(line: Mapping[str, float], num_steps: int) -> str:
         )
     return (
         f"{start}: return {line['mean_return']:.2f}, achievements "
-        f"{line.get('mean_achievements', float('nan')):.2f}, entropy {line['entropy']:.2f}, "
+        f"{line.get('mean_achievements', float('nan')):.2f}, bad calls "
+        f"{line.get('bad_call_share', float('nan')):.1%}, entropy {line['entropy']:.2f}, "
         f"clipped {line['clip_fraction_low'] + line['clip_fraction_high']:.1%}, "
         f"gradient {line['grad_norm']:.2f}, "
         f"{_mismatch(line)}staleness {line['staleness_mean']:.2f}; "

@@ -86,6 +86,16 @@ def test_a_batch_says_what_it_is_made_of() -> None:
     assert stats["num_replayed"] == 0
 
 
+def test_bad_calls_are_a_share_of_all_decisions_of_the_batch() -> None:
+    run = Run().play(0)
+    for reward, spec in enumerate(run.account.missing(1)):
+        played = told(spec, 1, float(reward), num_turns=3)
+        summary = replace(played.summary, invalid_calls={"no_call": 1, "bad_json": reward})
+        run.account.came_in(replace(played, summary=summary), f"ref {spec.id}")
+    # 1 and 2 turns in the first group, 3 and 3 in the other; of these 1 and 2 are bad.
+    assert run.share(0).stats["bad_call_share"] == 3 / 9
+
+
 def test_a_step_can_be_committed_once_every_rank_was_dealt_its_share() -> None:
     run = ready()
     run.share(0)

@@ -34,10 +34,12 @@ def stats(batch: Sequence[Group[Played]]) -> dict[str, Any]:
     """What the ranks can't tell of a batch from its credits, for JSON."""
     summaries = [episode.facts.summary for group in batch for episode in group.episodes]
     unlocked = Counter(name for summary in summaries for name in summary.achievements)
+    num_bad = sum(sum(summary.invalid_calls.values()) for summary in summaries)
     return {
         "num_episodes": len(summaries),
         "mean_achievements": unlocked.total() / len(summaries),
         "success": {name: unlocked[name] / len(summaries) for name in ACHIEVEMENTS},
+        "bad_call_share": num_bad / sum(summary.num_turns for summary in summaries),
         "endings": dict(Counter(summary.ending.value for summary in summaries)),
     }
 
