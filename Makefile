@@ -11,7 +11,7 @@ demo: .venv/ready
 test: check
 	$(RUN) -m pytest -m "not gpu and (slow or integration)" --durations 30
 
-# The part that takes under three minutes.
+# The part that takes three to six minutes.
 check: static
 	$(RUN) -m pytest -m "not gpu and not slow and not integration" --numprocesses auto --maxprocesses 4 --dist loadfile
 
