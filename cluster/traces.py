@@ -22,7 +22,7 @@ from cluster.trace_rows import episodes_table, to_summary, to_trajectory, to_tur
 from cluster.trace_schema import EPISODES, TURNS, check_schema
 from cluster.types import Summary, Trajectory
 
-_UNREADABLE: Final = (OSError, ValueError, pa.ArrowException)
+UNREADABLE: Final = (OSError, ValueError, pa.ArrowException)
 """What pyarrow raises on bytes that are no (whole) Parquet file."""
 
 
@@ -187,7 +187,7 @@ def _part(path: Path) -> list[_Stored]:
         try:
             rows: list[dict[str, Any]] = file.read().to_pylist()
             summaries = [to_summary(row) for row in rows]
-        except _UNREADABLE as error:
+        except UNREADABLE as error:
             raise TraceError(f"{path}: can't be read: {error}") from error
     turns = path.parent.parent / "turns" / path.name
     if not turns.exists():
@@ -208,7 +208,7 @@ def _part(path: Path) -> list[_Stored]:
 def _open(path: Path, schema: pa.Schema) -> pq.ParquetFile:
     try:
         file = pq.ParquetFile(path, page_checksum_verification=True)
-    except _UNREADABLE as error:
+    except UNREADABLE as error:
         raise TraceError(f"{path}: not a whole Parquet file: {error}") from error
     try:
         check_schema(file.schema_arrow, schema)
@@ -230,5 +230,5 @@ def _read(where: _Stored) -> Trajectory:
         if strangers:
             raise ValueError(f"its rows belong to {', '.join(sorted(map(str, strangers)))}")
         return to_trajectory(where.row, [to_turn(row) for row in rows])
-    except _UNREADABLE as error:
+    except UNREADABLE as error:
         raise TraceError(f"{where.turns}: episode {key} can't be read: {error}") from error

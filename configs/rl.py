@@ -74,7 +74,7 @@ class RlConfig(PlayedRun):
     turn_version: Literal["pinned", "newest"] = "pinned"
     """Which version takes an episode's decisions: the one that it began with, or the newest."""
     seed: int = Field(default=0, ge=0)
-    """Of new matrices and of the order of decisions."""
+    """Of new matrices and of the order of decisions. Worlds are played in the order of `seeds`."""
     evaluation: RlEvalConfig = RlEvalConfig()
     checkpoint: RlCheckpointConfig = RlCheckpointConfig()
     learner: LearnerWorkersConfig = LearnerWorkersConfig()
@@ -115,6 +115,18 @@ class RlConfig(PlayedRun):
             raise ValueError(
                 f"lora.dropout {self.lora.dropout} is unknown to the replicas, and would count as "
                 "a difference between old and new policy: set it to 0"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _old_play_is_weighted(self) -> "RlConfig":
+        algorithm = self.algorithm
+        is_unweighted = algorithm.old_logprobs == "recomputed" and algorithm.importance_cap is None
+        if self.max_staleness and is_unweighted:
+            raise ValueError(
+                f'algorithm.old_logprobs "recomputed" with max_staleness {self.max_staleness} '
+                "takes older policies' play for the newest one's: give algorithm.importance_cap, "
+                "2 is usual"
             )
         return self
 

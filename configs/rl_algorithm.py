@@ -1,10 +1,12 @@
 """What RL learns from played groups: which credit, which loss."""
 
-from typing import Literal
+from typing import Final, Literal
 
 from pydantic import Field, PositiveFloat, model_validator
 
 from configs.base import Section
+
+_READ_BY: Final = {"gamma": ("turn", "critic"), "trace_decay": ("critic",)}
 
 
 class AlgorithmConfig(Section):
@@ -52,4 +54,15 @@ class AlgorithmConfig(Section):
                 f"importance_cap {self.importance_cap} corrects from sampled to recomputed "
                 'log-probabilities: set it to none or old_logprobs to "recomputed"'
             )
+        return self
+
+    @model_validator(mode="after")
+    def _nothing_is_ignored(self) -> "AlgorithmConfig":
+        for name, readers in _READ_BY.items():
+            is_default = getattr(self, name) == type(self).model_fields[name].default
+            if self.advantage not in readers and not is_default:
+                raise ValueError(
+                    f"{name} is not read by advantage {self.advantage}: leave it out, or set "
+                    f"advantage to {' or '.join(readers)}"
+                )
         return self

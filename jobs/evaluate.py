@@ -60,12 +60,19 @@ def evaluate(config: "EvaluateConfig") -> int:
 
 
 def _figures(policy: Any, played: "list[Summary]", home: "Path") -> dict[str, Any]:
+    from pathlib import Path
+
+    from actors.adapter import read_adapter
+    from cluster.adapter_files import digest
     from cluster.scores import score
 
+    adapter = getattr(policy, "adapter", None)
+    told = {"adapter_sha256": digest(read_adapter(Path(adapter)))} if adapter else {}
     return {
         "name": policy.name,
         "model": getattr(policy, "model", policy.kind),
         "provider": policy.kind,
+        **told,
         **score(played),
         "output_dir": str(home),
     }

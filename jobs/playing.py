@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from actors.adapter import read_adapter
-from actors.model_files import portable
+from actors.model_files import locate, portable
 from actors.players import AnyPlayer
 from actors.replica_pool import ReplicaPool
 from actors.rollout import Rollout, roll_out
@@ -22,6 +22,7 @@ from configs.jobs import ClusterConfig, PlayedRun
 from configs.load import changed
 from configs.player import EngineConfig, VllmPlayer
 from jobs.progress import Tally, progress_of
+from learners.fingerprint import check_inputs, policy_inputs
 
 Serving = tuple[str, EngineConfig] | None
 """Which replicas a player needs: a model and how it is served; None needs none."""
@@ -50,6 +51,8 @@ def play_all(
     waiting = [player for player in folders if missing[player]]
     for player in waiting:
         check(player, run)
+    for player, folder in folders.items():
+        _check_unchanged(player, folder, len(missing[player]) < len(specs))
     if waiting:
         with connect(run.cluster):
             _show_plan(waiting, run.cluster)
@@ -61,6 +64,17 @@ def play_all(
                         if pool is not None and rollout.setup.version:
                             pool.unload(rollout.setup.version)
     return {player: _settled(folder, specs) for player, folder in folders.items()}
+
+
+def _check_unchanged(player: AnyPlayer, traces: Path, has_played: bool) -> None:
+    """Refuse to count the play of one model or adapter as another's, whatever its path.
+
+    Raises:
+        UserError: it is not what the player began with, or there is none.
+    """
+    if isinstance(player, VllmPlayer):
+        inputs = policy_inputs(locate(player.model), player.adapter)
+        check_inputs(traces.parent, inputs, has_played)
 
 
 def _missing(folder: Path, specs: Sequence[EpisodeSpec]) -> tuple[EpisodeSpec, ...]:

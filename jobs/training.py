@@ -16,7 +16,7 @@ from configs.load import changed
 from configs.player import ServingLora
 from jobs.warm_start import check_warm_start
 from learners.checkpoints import ADAPTER, Checkpoints, put_adapter
-from learners.fingerprint import check_inputs, fingerprint, model_fingerprint
+from learners.fingerprint import check_inputs, policy_inputs
 from learners.lora import target_modules
 
 SUMMARY: Final = "summary.json"
@@ -66,9 +66,7 @@ class Start:
         Raises:
             UserError: it has changed.
         """
-        inputs = {**others, "model": model_fingerprint(locate(self.model))}
-        if self.adapter is not None:
-            inputs["adapter"] = fingerprint(list(Path(self.adapter).glob("adapter_*")))
+        inputs = {**others, **policy_inputs(locate(self.model), self.adapter)}
         check_inputs(folder, inputs, bool(checkpoints.steps()))
 
 

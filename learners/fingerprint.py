@@ -35,13 +35,21 @@ def model_fingerprint(model: str) -> str:
     return fingerprint([path for pattern in _MODEL_FILES for path in folder.glob(pattern)])
 
 
+def policy_inputs(model: str, adapter: str | None) -> dict[str, str]:
+    """What `check_inputs` is given of a model, as it was located, and of an adapter's folder."""
+    inputs = {"model": model_fingerprint(model)}
+    if adapter is not None:
+        inputs["adapter"] = fingerprint(list(Path(adapter).glob("adapter_*")))
+    return inputs
+
+
 def check_inputs(folder: Path, inputs: Mapping[str, str], has_begun: bool) -> None:
     """Keep the inputs' fingerprints with a run that begins; hold one under way to its own.
 
     Args:
         folder: the run's.
         inputs: setting's name -> fingerprint of what it names.
-        has_begun: the run has a checkpoint.
+        has_begun: the run has a checkpoint, or play.
 
     Raises:
         UserError: an input is not what the run began with.

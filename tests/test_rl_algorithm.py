@@ -34,6 +34,11 @@ def test_recomputed_log_probabilities_may_be_corrected() -> None:
         (["--importance_cap", "2"], 'set it to none or old_logprobs to "recomputed"'),
         (["--old_logprobs", "recomputed", "--importance_cap", "0.5"], "importance_cap: .* 1"),
         (["--gamma", "1.1"], "gamma: .* 1"),
+        (
+            ["--advantage", "grpo", "--gamma", "0.9"],
+            "gamma is not read by advantage grpo: leave it out, or set advantage to turn or critic",
+        ),
+        (["--trace_decay", "0.5"], "trace_decay is not read by advantage turn"),
         (["--clip_low", "1"], "clip_low: .* less than 1"),
         (["--clip_high", "0"], "clip_high: .* greater than 0"),
         (["--kl_coef", "-1"], "kl_coef: .* 0"),

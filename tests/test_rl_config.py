@@ -52,6 +52,10 @@ def test_without_evaluation_its_worlds_do_not_matter() -> None:
             ["--algorithm.advantage", "critic", "--groups_per_step", "1"],
             "groups_per_step 1 leaves the critic nothing to learn from",
         ),
+        (
+            ["--algorithm.old_logprobs", "recomputed", "--max_staleness", "1"],
+            'algorithm.old_logprobs "recomputed" with max_staleness 1 takes older policies',
+        ),
         (["--policy.top_p", "0.9"], "policy.top_p 0.9 cuts the distribution"),
         (["--policy.temperature", "0"], "policy.temperature 0 always plays the same"),
         (["--policy.foreign_frames", "true"], "policy.foreign_frames shows the pictures of"),

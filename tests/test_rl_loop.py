@@ -15,6 +15,7 @@ import torch.multiprocessing as mp
 from safetensors.torch import load_file
 
 import learners.checkpoints
+import learners.metrics_log
 from cluster.errors import FinalError, RunError
 from cluster.types import EpisodeSpec
 from configs.rl import RlConfig
@@ -424,4 +425,21 @@ def test_a_disk_that_is_full_ends_all_ranks_with_the_cause(
         with pytest.raises(FinalError, match=r"step 2 can't be written .*No space left on device"):
             train(source)
     assert checkpoints_of(config).steps() == [0, 1]
+    assert train(source).step == 3
+
+
+def test_figures_that_cannot_be_written_end_all_ranks_with_the_cause(
+    tmp_path: Path, language: Language, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = rl_settings(tmp_path)
+    source = FakeSource(config, language)
+
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(learners.metrics_log, "append", full)
+        with pytest.raises(FinalError, match=r"figures can't be written: .*No space left"):
+            train(source)
+    assert checkpoints_of(config).steps() == [0]
     assert train(source).step == 3

@@ -42,11 +42,19 @@ _GROUPS: Final[TypeAdapter[Groups]] = TypeAdapter(
 
 @contextmanager
 def _final() -> Iterator[None]:
-    """To start the learners anew would not make room on a disk."""
+    """To start the learners anew would not make room on a disk.
+
+    Raises:
+        FinalError: something can't be written; the cause.
+    """
     try:
         yield
     except RunError as error:
         raise FinalError(str(error)) from None
+    except OSError as error:
+        raise FinalError(
+            f"the run's figures can't be written: {error}; once they can, the same command goes on"
+        ) from None
 
 
 @contextmanager
@@ -143,9 +151,10 @@ class Keeper:
 
     def tell(self, line: dict[str, float], warning: str) -> None:
         """Figures of a step, and a sentence if there is one."""
-        self._log.add(line)
-        if warning:
-            self._source.warn(warning)
+        with _final():
+            self._log.add(line)
+            if warning:
+                self._source.warn(warning)
 
     def _with_evaluations(self, progress: RlProgress, wait_for: list[int]) -> RlProgress:
         before = progress
@@ -154,12 +163,15 @@ class Keeper:
                 progress = progress.after(evaluation)
                 told = {"return": evaluation.mean_return, **evaluation.figures}
                 line = {f"eval_{name}": v for name, v in told.items() if v is not None}
-                self._log.add({"step": evaluation.step, **line})
-                if not evaluation.is_whole:
-                    self._source.warn(
+                warning = (
+                    ""
+                    if evaluation.is_whole
+                    else (
                         f"the evaluation of step {evaluation.step} says nothing of some worlds, "
                         "whose play failed: it is not compared with others"
                     )
+                )
+                self.tell({"step": evaluation.step, **line}, warning)
         if progress != before:
             with _final():
                 self._checkpoints.amend(progress)

@@ -38,6 +38,8 @@ class RaySource:
         self._num_ranks = num_ranks
         self._evaluated: dict[int, PolicyVersion] = {}
         """By step: what is to be evaluated, and is not yet."""
+        self._told: dict[int, Evaluation] = {}
+        """By step: what has come of it. A ledger that is restarted knows it no more."""
 
     def batch(self, step: int) -> Share:
         share = None
@@ -77,13 +79,12 @@ class RaySource:
 
     def evaluations(self, wait_for: Sequence[int] = ()) -> Sequence[Evaluation]:
         while True:
-            found = _final(lambda: self._ledger.evaluations.remote())
-            done = [_told(one) for one in found]
-            for one in done:
-                self._evaluated.pop(one.step, None)
-            missing = set(wait_for) - {one.step for one in done}
+            for found in _final(lambda: self._ledger.evaluations.remote()):
+                self._told[found.step] = _told(found)
+                self._evaluated.pop(found.step, None)
+            missing = set(wait_for) - self._told.keys()
             if not missing:
-                return done
+                return [self._told[step] for step in sorted(self._told)]
             for step in missing:  # a ledger that was restarted may not have heard of it
                 self.evaluate(step, self._evaluated[step])
             time.sleep(_POLL_S)
