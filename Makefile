@@ -7,13 +7,16 @@ RUN := .venv/bin/python
 demo: .venv/ready
 	$(RUN) -m jobs.demo
 
+SIDE_BY_SIDE := --numprocesses auto --maxprocesses 4 --dist loadfile
+
 # Everything that needs no GPU: first what runs side by side, then what wants the machine for itself.
-test: check
-	$(RUN) -m pytest -m "not gpu and (slow or integration)" --durations 30
+test: static
+	$(RUN) -m pytest -m "not gpu and not integration" $(SIDE_BY_SIDE)
+	$(RUN) -m pytest -m "not gpu and integration" --durations 30
 
 # The part that takes three to six minutes.
 check: static
-	$(RUN) -m pytest -m "not gpu and not slow and not integration" --numprocesses auto --maxprocesses 4 --dist loadfile
+	$(RUN) -m pytest -m "not gpu and not slow and not integration" $(SIDE_BY_SIDE)
 
 .PHONY: static
 static: .venv/ready

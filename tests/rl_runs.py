@@ -6,6 +6,10 @@ from typing import Any
 
 PRESET = "configs/ci/rl.toml"
 LOCAL = ("--cluster.address", "local")
+SHORT = (
+    *("--env.length", "12", "--play.reward.strategy", "achievements"),
+    *("--play.reward.idle_penalty", "-0.05"),  # few plays of a group are alike then
+)
 
 
 def lines(run: Path) -> list[dict[str, Any]]:
@@ -28,5 +32,6 @@ def check_account(run: Path, num_steps: int) -> None:
     told = summary(run)
     assert told["steps"] == num_steps
     assert (told["episodes"]["lost"], told["episodes"]["doubled"]) == (0, 0)
+    assert told["episodes"]["trained"] == num_steps * 8
     steps = [line["step"] for line in lines(run)]
     assert steps == list(range(1, num_steps + 1))

@@ -154,10 +154,10 @@ def ray_cluster(folder: Path, num_cpus: int = 2) -> Iterator[Cluster]:
 
 
 @contextlib.contextmanager
-def train_cluster(folder: Path) -> Iterator[Cluster]:
+def train_cluster(folder: Path, num_cpus: int = 2) -> Iterator[Cluster]:
     """The same for runs of Ray Train, which keeps an actor that remembers them: asked to end, Ray
     would wait half a minute for it."""
-    with ray_cluster(folder) as started:
+    with ray_cluster(folder, num_cpus) as started:
         yield started
         for process in started.processes(""):
             process.kill()

@@ -2,6 +2,7 @@
 
 import tomllib
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -197,9 +198,23 @@ def test_the_path_from_traces_to_a_better_player_hangs_together(kind: str) -> No
     assert players["base"]["model"] == players["sft"]["model"] == sft["model"]
     for key in ("image_only", "max_actions"):
         assert evaluate["prompt"][key] == export["student"]["prompt"][key]
+    if kind == "cpu":
+        _goes_on_with_rl(sft)
     worlds = [load(CollectConfig, [f"configs/{kind}/collect.toml"]).seeds]
     worlds.append(load(EvaluateConfig, [f"configs/{kind}/evaluate.toml"]).seeds)
     assert set(worlds[0]).isdisjoint(worlds[1])
+
+
+def _goes_on_with_rl(sft: dict[str, Any]) -> None:
+    rl = load(RlConfig, ["configs/cpu/rl.toml"])
+    assert rl.policy.adapter == f"{sft['output']}/adapter"
+    after = load(EvaluateConfig, ["configs/cpu/evaluate_rl.toml"])
+    players = {one.name: one for one in after.policies if isinstance(one, VllmPlayer)}
+    assert players["sft"].adapter == rl.policy.adapter
+    assert players["sft-rl"].adapter == f"{rl.output}/adapter"
+    assert after.prompt == rl.prompt
+    for seeds in (rl.seeds, load(CollectConfig, ["configs/cpu/collect.toml"]).seeds):
+        assert set(seeds).isdisjoint(after.seeds)
 
 
 def test_help_explains_every_setting() -> None:

@@ -59,34 +59,40 @@ def test_plain_python_starts_its_own_ray_and_leaves_nothing(tmp_path: Path) -> N
     wait_for(lambda: not alive_with("PICKAXE_TEST_RUN", str(tmp_path)), timeout_s=20.0)
 
 
-def test_a_run_on_ray_start_prints_its_plan_first(cluster: Cluster, tmp_path: Path) -> None:
-    done = run_job("collect", *SMALL, "--output", str(tmp_path / "run"), env=cluster.env)
+@pytest.fixture(scope="module")
+def whole(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> "tuple[Path, str]":
+    """A run that nothing interrupted, and what it said."""
+    run = tmp_path_factory.mktemp("whole") / "run"
+    done = run_job("collect", *SMALL, "--output", str(run), env=cluster.env)
     assert done.returncode == 0, done.stderr
-    said = done.stdout.splitlines()
+    wait_for(lambda: nothing_remains(cluster))
+    return run, done.stdout
+
+
+def test_a_run_on_ray_start_prints_its_plan_first(whole: "tuple[Path, str]") -> None:
+    said = whole[1].splitlines()
     assert said[0].startswith("settings: ")
     assert "env.length = 40" in said[0]
     assert said[1] == "plan for random:"
-    assert "Seed 00: steps=40, achievements=" in done.stdout
-    assert "12 episodes" in done.stdout.splitlines()[-1]
-    wait_for(lambda: nothing_remains(cluster))
+    assert "Seed 00: steps=40, achievements=" in whole[1]
+    assert "12 episodes" in said[-1]
 
 
-def test_the_same_command_again_has_nothing_to_do(cluster: Cluster, tmp_path: Path) -> None:
-    command = [*SMALL, "--output", str(tmp_path / "run")]
-    run_job("collect", *command, env=cluster.env)
-    stored = parts(tmp_path / "run")
+def test_the_same_command_again_has_nothing_to_do(whole: "tuple[Path, str]") -> None:
+    run, _ = whole
+    stored = parts(run)
+    command = [*SMALL, "--output", str(run)]
     again = run_job("collect", *command, env={"RAY_ADDRESS": "127.0.0.1:1"})
     assert again.returncode == 0, again.stderr
-    assert parts(tmp_path / "run") == stored
+    assert parts(run) == stored
 
 
-def test_another_configuration_is_refused_and_named(cluster: Cluster, tmp_path: Path) -> None:
-    output = ["--output", str(tmp_path / "run")]
-    run_job("collect", *SMALL, *output, env=cluster.env)
-    other = run_job("collect", *SMALL, *output, "--env.length", "41", env=cluster.env)
+def test_another_configuration_is_refused_and_named(whole: "tuple[Path, str]") -> None:
+    run, _ = whole
+    other = run_job("collect", *SMALL, "--output", str(run), "--env.length", "41")
     assert other.returncode == 2
     assert "env.length differs" in other.stderr
-    assert len(seeds_in(tmp_path / "run")) == 12
+    assert len(seeds_in(run)) == 12
 
 
 def test_job_submit_lands_where_the_user_asked(cluster: Cluster, tmp_path: Path) -> None:

@@ -104,7 +104,6 @@ def test_it_is_the_picture_that_it_reads(language: Language) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.integration
 def test_a_world_on_both_sides_is_refused(tmp_path: Path) -> None:
     for side in ("seen", "unseen"):
         write_part(tmp_path / side / "traces", [played(5, 2, frame_size=72)])
@@ -119,7 +118,6 @@ def test_a_world_on_both_sides_is_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.integration
 def test_inputs_without_pictures_are_refused(tmp_path: Path) -> None:
     write_part(tmp_path / "seen" / "traces", [played(5, 2)])
     write_part(tmp_path / "unseen" / "traces", [played(6, 2, frame_size=72)])

@@ -97,14 +97,6 @@ def test_a_replica_answers_says_who_it_is_and_dies_with_its_engine(
         ray.get(actor.generate.remote(request(0)), timeout=30)
 
 
-def test_a_killed_replica_leaves_no_engine_behind(replica: tuple[Any, ReplicaState]) -> None:
-    _, state = replica
-    engines = engine_processes(state.pid)
-    assert engines
-    os.kill(state.pid, signal.SIGKILL)
-    wait_for(lambda: not any(alive(engine) for engine in engines), timeout_s=5)
-
-
 def test_replicas_of_a_node_have_cores_of_their_own(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: {2, 3, 5, 7})
     assert [cores_of(slot, 2) for slot in (0, 1)] == [[2, 3], [5, 7]]

@@ -67,10 +67,7 @@ async def answers(requests: list[GenerationRequest]) -> list[Completion]:
     return await asyncio.gather(*map(router, requests))
 
 
-@pytest.mark.parametrize(
-    ("victim", "how"),
-    [("actor", signal.SIGKILL), ("engine", signal.SIGSTOP), ("actor", signal.SIGSTOP)],
-)
+@pytest.mark.parametrize(("victim", "how"), [("actor", signal.SIGKILL), ("engine", signal.SIGSTOP)])
 async def test_requests_are_answered_by_their_versions_in_the_end(
     requests: list[GenerationRequest],
     expected: list[Completion],

@@ -12,9 +12,10 @@ import psutil
 import pytest
 
 from cluster.run_folder import RunFolder
+from cluster.traces import read_trajectories
 from configs.load import load
 from configs.rl import RlConfig
-from tests.rl_runs import LOCAL, PRESET, check_account, last_step, lines, summary
+from tests.rl_runs import PRESET, SHORT, check_account, last_step, lines, summary
 from tests.running import Cluster, job, run_job, train_cluster, wait_for
 
 pytestmark = [
@@ -27,9 +28,21 @@ pytestmark = [
 
 OURS = ("ray::RolloutWorker", "ray::Replica", "ray::TrainingLedger", "ray::PolicyStore")
 TRAIN = ("ray::RayTrainWorker", "ray::TrainController", "ray::TraceWriter")
+EVALUATED = 10_000
+"""The first of the preset's worlds for evaluations."""
 IMPATIENT = ("--policy.engine.silence_timeout_s", "30")
+NEWEST = ("--turn_version", "newest", "--learner.num_workers", "2")
 SYNC = (
-    *(PRESET, "--max_staleness", "0", "--num_steps", "2", "--evaluation.every_steps", "none"),
+    *(
+        PRESET,
+        *SHORT,
+        "--max_staleness",
+        "0",
+        "--num_steps",
+        "2",
+        "--evaluation.every_steps",
+        "none",
+    ),
     *("--checkpoint.final", "last", "--algorithm.old_logprobs", "recomputed"),
     "--algorithm.advantage",
     "critic",
@@ -38,7 +51,7 @@ SYNC = (
 
 @pytest.fixture(scope="module")
 def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
-    with train_cluster(tmp_path_factory.mktemp("ray")) as started:
+    with train_cluster(tmp_path_factory.mktemp("ray"), num_cpus=3) as started:
         yield started
 
 
@@ -49,9 +62,10 @@ def nothing_remains(cluster: Cluster) -> bool:
 def test_worker_replica_rank_ledger_and_driver_may_be_killed_and_a_replica_may_hang(
     cluster: Cluster, tmp_path: Path
 ) -> None:
-    """One run that loses them all, one after the other, and takes every step."""
+    """One run of two ranks that loses them all, one after the other, and takes every step."""
     run = tmp_path / "run"
-    command = [PRESET, "--output", str(run), "--num_steps", "7", "--evaluation.every_steps", "7"]
+    command = [PRESET, *SHORT, *NEWEST, "--output", str(run), "--num_steps", "7"]
+    command += ["--evaluation.every_steps", "7"]
     victims = ["ray::RolloutWorker", "ray::Replica", "ray::RayTrainWorker", "ray::TrainingLedger"]
     with job("rl", *command, *IMPATIENT, env=cluster.env) as first:
         for step, victim in enumerate(victims):
@@ -71,13 +85,26 @@ def test_worker_replica_rank_ledger_and_driver_may_be_killed_and_a_replica_may_h
     assert not any(process.is_running() for process in stopped)
     check_account(run, 7)
     wait_for(lambda: nothing_remains(cluster))
+    check_versions(run)
+
+
+def check_versions(run: Path) -> None:
+    """Turns are the newest version's, though an episode began with another; in an evaluation all
+    are by the one that is judged."""
+    assert all(line["staleness_max"] <= 1 for line in lines(run))
+    played = list(read_trajectories(run / "traces"))
+    versions = {one.spec: {turn.completion.version for turn in one.turns} for one in played}
+    judged = [spec for spec in versions if spec.seed >= EVALUATED]
+    assert {spec.sample for spec in judged} == {1, 8}
+    assert all(versions[spec] == {spec.sample} for spec in judged)
+    assert any(len(several) > 1 for several in versions.values())
 
 
 @pytest.fixture(scope="module")
-def synchronous(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def synchronous(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An undisturbed synchronous run."""
     run = tmp_path_factory.mktemp("synchronous") / "run"
-    done = run_job("rl", *SYNC, "--output", str(run), *LOCAL, timeout_s=600.0)
+    done = run_job("rl", *SYNC, "--output", str(run), env=cluster.env, timeout_s=600.0)
     assert done.returncode == 0, done.stdout + done.stderr
     return run
 
@@ -140,8 +167,8 @@ def stop_replica(cluster: Cluster) -> list[psutil.Process]:
 
 
 def kill(run: "subprocess.Popen[str]", cluster: Cluster, title: str) -> None:
-    """kill -9 of the one process of a title, which may just be starting."""
-    (process,) = wait_for(lambda: cluster.processes(title), timeout_s=60.0)
+    """kill -9 of one process of a title, which may just be starting."""
+    process, *_ = wait_for(lambda: cluster.processes(title), timeout_s=60.0)
     assert run.poll() is None
     process.send_signal(signal.SIGKILL)
     wait_for(lambda: not psutil.pid_exists(process.pid) or not process.is_running())

@@ -9,7 +9,7 @@ from transformers import Qwen3VLForConditionalGeneration
 from actors.adapter import read_adapter
 from cluster.adapter_files import digest
 from cluster.traces import read_trajectories
-from tests.rl_runs import LOCAL, PRESET, lines, summary
+from tests.rl_runs import LOCAL, PRESET, SHORT, lines, summary
 from tests.running import alive_with, run_job, wait_for
 
 pytestmark = [
@@ -29,7 +29,8 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> "tuple[Path, str]":
     """A run of the preset on a Ray of its own, and what it said."""
     folder = tmp_path_factory.mktemp("whole")
     mark = {"PICKAXE_TEST_RUN": str(folder)}
-    done = run_job("rl", PRESET, "--output", str(folder / "run"), *LOCAL, env=mark, timeout_s=600.0)
+    command = [PRESET, *SHORT, "--output", str(folder / "run"), *LOCAL]
+    done = run_job("rl", *command, env=mark, timeout_s=600.0)
     assert done.returncode == 0, done.stdout + done.stderr
     wait_for(lambda: not alive_with("PICKAXE_TEST_RUN", str(folder)), timeout_s=30.0)
     return folder / "run", done.stdout
@@ -98,6 +99,7 @@ def test_a_run_leaves_what_its_page_says(whole: "tuple[Path, str]") -> None:
 
 
 def test_the_same_command_again_has_nothing_to_do(whole: "tuple[Path, str]") -> None:
-    again = run_job("rl", PRESET, "--output", str(whole[0]), env={"RAY_ADDRESS": "127.0.0.1:1"})
+    command = [PRESET, *SHORT, "--output", str(whole[0])]
+    again = run_job("rl", *command, env={"RAY_ADDRESS": "127.0.0.1:1"})
     assert again.returncode == 0, again.stderr
     assert again.stdout.splitlines()[-1].startswith("nothing to do: it has ended")
