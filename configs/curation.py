@@ -102,7 +102,7 @@ class SplitConfig(Section):
     val_fraction: float = Field(default=0.05, ge=0, lt=1)
     """Share of the worlds whose examples go to the validation files; 0: no such files."""
     seed: int = Field(default=0, ge=0)
-    """Of the draw."""
+    """Of the draw of worlds."""
 
 
 class ExportConfig(Section):

@@ -44,7 +44,7 @@ class PretrainConfig(Section):
     """Share of examples that are a request to play, answered with a random legal call."""
     optim: OptimConfig = OptimConfig()
     num_threads: PositiveInt = 1
-    """Of torch."""
+    """Threads that torch computes with."""
     report_every_steps: PositiveInt = 50
     """A line of metrics."""
     checkpoint_every_steps: PositiveInt = 250

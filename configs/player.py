@@ -121,9 +121,9 @@ class OpenAIPlayer(Section):
     requests_per_minute: PositiveFloat | None = None
     """Rate limit, all workers together; none: unlimited."""
     usd_per_million_prompt_tokens: float = Field(default=0.0, ge=0)
-    """For the cost ledger."""
+    """Its price, for `cost_usd` in traces."""
     usd_per_million_completion_tokens: float = Field(default=0.0, ge=0)
-    """For the cost ledger."""
+    """Its price, for `cost_usd` in traces."""
 
     @field_validator("base_url")
     @classmethod

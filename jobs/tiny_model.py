@@ -10,9 +10,7 @@ def main() -> None:
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
     parser.add_argument("--seed", type=int, default=0, help="of the weights")
-    parser.add_argument(
-        "--output", type=Path, default=Path("configs/models/tiny"), help="folder to write"
-    )
+    parser.add_argument("--output", type=Path, required=True, help="folder to write")
     arguments = parser.parse_args()
 
     from learners.tiny_model import build_tiny_model
