@@ -3,7 +3,7 @@
 A run that lost its last checkpoints makes versions of the same numbers anew. What the lost ones
 played would be taken for theirs.
 
-    traces/abandoned/{turns,episodes}/part-NAME.parquet
+    traces/abandoned/1/{turns,episodes}/part-NAME.parquet      2, 3, ...: what was lost later
 """
 
 import contextlib
@@ -16,15 +16,17 @@ from cluster.traces import UNREADABLE
 
 
 def set_aside(folder: Path, version: int) -> list[str]:
-    """Move parts with play by policies after `version` to folder/abandoned; returns their names.
+    """Move parts with play by policies after `version` to folder/abandoned/N; returns their names.
 
     Only while nobody writes to the folder. A part that can't be read stays: nobody else can.
     """
     names = [path.name for path in sorted((folder / "turns").glob("part-*.parquet"))]
     later = [name for name in names if _newest(folder / "turns" / name) > version]
+    past = folder / "abandoned"
+    number = 1 + len(list(past.iterdir())) if past.exists() else 1
     for name in later:
         for kind in ("episodes", "turns"):  # without the first it is not committed
-            target = folder / "abandoned" / kind / name
+            target = past / str(number) / kind / name
             target.parent.mkdir(parents=True, exist_ok=True)
             with contextlib.suppress(FileNotFoundError):
                 os.replace(folder / kind / name, target)

@@ -36,7 +36,7 @@ class AlgorithmConfig(Section):
     learner's before the step, which costs one more forward pass."""
     importance_cap: float | None = Field(default=None, ge=1)
     """With recomputed: tokens are weighted by recomputed over sampled probability, at most this;
-    2 is usual; none: unweighted."""
+    2 is usual; none: unweighted, with max_staleness 0 alone."""
     kl_coef: float = Field(default=0.0, ge=0)
     """Weight of the divergence from the model that RL began with; 0 spares its forward pass."""
     entropy_coef: float = Field(default=0.003, ge=0)
@@ -62,7 +62,8 @@ class AlgorithmConfig(Section):
             is_default = getattr(self, name) == type(self).model_fields[name].default
             if self.advantage not in readers and not is_default:
                 raise ValueError(
-                    f"{name} is not read by advantage {self.advantage}: leave it out, or set "
-                    f"advantage to {' or '.join(readers)}"
+                    f"{name} is not read by advantage {self.advantage}: leave it at "
+                    f"{type(self).model_fields[name].default}, or set advantage to "
+                    f"{' or '.join(readers)}"
                 )
         return self

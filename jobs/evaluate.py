@@ -12,8 +12,6 @@ from typing import TYPE_CHECKING, Any
 from jobs.entry import enter
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from cluster.types import Summary
     from configs.jobs import EvaluateConfig
 
@@ -31,14 +29,19 @@ def evaluate(config: "EvaluateConfig") -> int:
     from pathlib import Path
 
     from cluster.run_folder import RunFolder
+    from cluster.scores import score
     from jobs.playing import play_all, warn_of_errors
     from jobs.report import table
 
     with RunFolder(config) as folder:
         homes = {policy: Path(config.output, "players", policy.name) for policy in config.policies}
         traces = {policy: home / "traces" for policy, home in homes.items()}
+        origins = {policy: _origin(policy) for policy in config.policies}
         played = play_all(config, traces, config.plays)
-        policies = [_figures(policy, played[policy], homes[policy]) for policy in config.policies]
+        policies = [
+            {**origins[policy], **score(played[policy]), "output_dir": str(homes[policy])}
+            for policy in config.policies
+        ]
         gains = _gains({policy.name: played[policy] for policy in config.policies}, config.baseline)
         summary = {
             "seeds": list(config.seeds),
@@ -50,32 +53,30 @@ def evaluate(config: "EvaluateConfig") -> int:
         path = folder.write_text("summary.json", json.dumps(summary, indent=2) + "\n")
     print(table(policies))
     for gain in gains:
-        low, high = gain["achievements_ci"]
-        print(
-            f"{gain['policy']} over {gain['baseline']}: {gain['achievements']:+.2f} achievements "
-            f"[{low:+.2f}, {high:+.2f}], world by world"
-        )
+        print(_line_of(gain))
     print(f"summary: {path}")
     return warn_of_errors({policy.name: played[policy] for policy in config.policies})
 
 
-def _figures(policy: Any, played: "list[Summary]", home: "Path") -> dict[str, Any]:
+def _origin(policy: Any) -> dict[str, Any]:
+    """Who plays; raises UserError where its adapter is not there."""
     from pathlib import Path
 
     from actors.adapter import read_adapter
     from cluster.adapter_files import digest
-    from cluster.scores import score
 
     adapter = getattr(policy, "adapter", None)
     told = {"adapter_sha256": digest(read_adapter(Path(adapter)))} if adapter else {}
-    return {
-        "name": policy.name,
-        "model": getattr(policy, "model", policy.kind),
-        "provider": policy.kind,
-        **told,
-        **score(played),
-        "output_dir": str(home),
-    }
+    model = getattr(policy, "model", policy.kind)
+    return {"name": policy.name, "model": model, "provider": policy.kind, **told}
+
+
+def _line_of(gain: dict[str, Any]) -> str:
+    low, high = gain["achievements_ci"]
+    return (
+        f"{gain['policy']} over {gain['baseline']}: {gain['achievements']:+.2f} achievements "
+        f"[{low:+.2f}, {high:+.2f}], world by world"
+    )
 
 
 def _gains(played: "dict[str, list[Summary]]", baseline: str | None) -> list[dict[str, Any]]:

@@ -142,6 +142,7 @@ def _rollout(
     """A rollout of no episodes yet, with the player's adapter loaded as policy `version`."""
     adapter = player.adapter if isinstance(player, VllmPlayer) else None
     if pool is not None and adapter is not None:
+        _check_unchanged(player, traces, has_played=True)  # hours may have passed
         pool.load(version, read_adapter(Path(adapter)))
     setup = seat(player, run, 0 if adapter is None else version)
     return Rollout(

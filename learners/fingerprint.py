@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
-from cluster.errors import UserError
+from cluster.errors import RunError, UserError
 from cluster.run_folder import write_atomically
 
 _FILE: Final = "inputs.json"
@@ -53,6 +53,7 @@ def check_inputs(folder: Path, inputs: Mapping[str, str], has_begun: bool) -> No
 
     Raises:
         UserError: an input is not what the run began with.
+        RunError: the fingerprints can't be written.
     """
     path = folder / _FILE
     if has_begun and path.exists():
@@ -63,4 +64,7 @@ def check_inputs(folder: Path, inputs: Mapping[str, str], has_begun: bool) -> No
                 f"{folder} was begun with another content of {' and '.join(changed)}: give another "
                 "output, or what it was"
             )
-    write_atomically(path, json.dumps(dict(inputs), indent=2) + "\n")
+    try:
+        write_atomically(path, json.dumps(dict(inputs), indent=2) + "\n")
+    except OSError as error:
+        raise RunError(f"can't write {path}: {error.strerror}") from None

@@ -21,8 +21,16 @@ def test_parts_with_a_turn_by_a_later_version_are_moved(tmp_path: Path) -> None:
     write_part(tmp_path, [by((2, 2), seed=1), by((2, 3), seed=2)], "later")
     assert set_aside(tmp_path, 2) == ["part-later.parquet"]
     assert [one.spec.seed for one in read_summaries(tmp_path).summaries] == [0]
-    kept = list(read_trajectories(tmp_path / "abandoned"))
+    kept = list(read_trajectories(tmp_path / "abandoned/1"))
     assert kept == [by((2, 2), seed=1), by((2, 3), seed=2)]
+
+
+def test_what_is_lost_again_under_the_same_name_replaces_nothing(tmp_path: Path) -> None:
+    for version in (3, 4):
+        write_part(tmp_path, [by((version,), seed=0)], "group-000001")
+        assert set_aside(tmp_path, 2) == ["part-group-000001.parquet"]
+    kept = [list(read_trajectories(tmp_path / "abandoned" / number)) for number in "12"]
+    assert kept == [[by((3,), seed=0)], [by((4,), seed=0)]]
 
 
 def test_nothing_is_moved_where_all_is_known(tmp_path: Path) -> None:

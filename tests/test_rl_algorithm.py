@@ -36,7 +36,7 @@ def test_recomputed_log_probabilities_may_be_corrected() -> None:
         (["--gamma", "1.1"], "gamma: .* 1"),
         (
             ["--advantage", "grpo", "--gamma", "0.9"],
-            "gamma is not read by advantage grpo: leave it out, or set advantage to turn or critic",
+            "gamma is not read by advantage grpo: leave it at 0.98, or set advantage to turn or",
         ),
         (["--trace_decay", "0.5"], "trace_decay is not read by advantage turn"),
         (["--clip_low", "1"], "clip_low: .* less than 1"),

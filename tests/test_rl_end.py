@@ -21,4 +21,4 @@ def test_episodes_that_were_lost_or_trained_twice_fail_the_run(
     with RunFolder(config) as folder, pytest.raises(RunError) as caught:
         rl._finish(config, folder, books)
     assert str(caught.value) == f"{lost} episodes were lost and {doubled} trained twice"
-    assert not (tmp_path / "summary.json").exists()
+    assert not (folder.path / "summary.json").exists()

@@ -31,7 +31,11 @@ TRAIN = ("ray::RayTrainWorker", "ray::TrainController", "ray::TraceWriter")
 EVALUATED = 10_000
 """The first of the preset's worlds for evaluations."""
 IMPATIENT = ("--policy.engine.silence_timeout_s", "30")
-NEWEST = ("--turn_version", "newest", "--learner.num_workers", "2")
+NEWEST = (
+    *("--turn_version", "newest", "--learner.num_workers", "2"),
+    # Versions change while episodes are under way: playing takes longer than learning.
+    *("--cluster.episodes_per_worker", "4", "--algorithm.train_fraction", "0.5"),
+)
 SYNC = (
     *(
         PRESET,

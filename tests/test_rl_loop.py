@@ -428,7 +428,7 @@ def test_a_disk_that_is_full_ends_all_ranks_with_the_cause(
     assert train(source).step == 3
 
 
-def test_figures_that_cannot_be_written_end_all_ranks_with_the_cause(
+def test_figures_that_cannot_be_written_end_the_run_with_the_cause(
     tmp_path: Path, language: Language, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     config = rl_settings(tmp_path)

@@ -118,7 +118,7 @@ def test_recomputed_log_probabilities_are_the_learners_at_the_temperature_of_sam
 
 
 def test_before_the_first_update_recomputed_ratios_are_one_so_the_loss_is_plain() -> None:
-    mine = bench(algorithm={"old_logprobs": "recomputed", "entropy_coef": 0.0})
+    mine = bench(algorithm={"old_logprobs": "recomputed", "entropy_coef": 0.0}, max_staleness=0)
     rows = mine.updater.recompute(mine.samples)
     result = mine.update(rows)
     num_tokens = sum(row.num_tokens for row in rows)

@@ -66,11 +66,14 @@ def keeping(config: RlConfig, learner: Learner, source: Source) -> Iterator["Kee
     """
     checkpoints = checkpoints_of(config)
     with checkpoints.held():
-        log = MetricsLog(Path(config.output), checkpoints.last().step)
+        step = checkpoints.last().step
+        with _final():
+            log = MetricsLog(Path(config.output), step)
         try:
             yield Keeper(config, learner, source, log)
         finally:
-            log.close()
+            with _final():  # what is still buffered
+                log.close()
 
 
 def read_account(config: RlConfig) -> dict[str, Any] | None:
