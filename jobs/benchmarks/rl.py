@@ -54,7 +54,7 @@ _REPEATS: Final = 3
 _POLL_S: Final = 0.02
 _LOOK_S: Final = 1.0
 """Between two looks at the process tree."""
-_SAME_LOSS: Final = 1e-3
+_SAME_LOSS: Final = 1e-6
 _SAME_TOKENS: Final = 0.01
 
 
