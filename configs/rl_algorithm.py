@@ -58,9 +58,9 @@ class AlgorithmConfig(Section):
 
     @model_validator(mode="after")
     def _nothing_is_ignored(self) -> "AlgorithmConfig":
+        given = self.model_dump(exclude_defaults=True)
         for name, readers in _READ_BY.items():
-            is_default = getattr(self, name) == type(self).model_fields[name].default
-            if self.advantage not in readers and not is_default:
+            if name in given and self.advantage not in readers:
                 raise ValueError(
                     f"{name} is not read by advantage {self.advantage}: leave it at "
                     f"{type(self).model_fields[name].default}, or set advantage to "

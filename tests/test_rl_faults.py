@@ -37,19 +37,9 @@ NEWEST = (
     *("--cluster.episodes_per_worker", "4", "--algorithm.train_fraction", "0.5"),
 )
 SYNC = (
-    *(
-        PRESET,
-        *SHORT,
-        "--max_staleness",
-        "0",
-        "--num_steps",
-        "2",
-        "--evaluation.every_steps",
-        "none",
-    ),
-    *("--checkpoint.final", "last", "--algorithm.old_logprobs", "recomputed"),
-    "--algorithm.advantage",
-    "critic",
+    *(PRESET, *SHORT, "--max_staleness", "0", "--num_steps", "2"),
+    *("--evaluation.every_steps", "none", "--checkpoint.final", "last"),
+    *("--algorithm.old_logprobs", "recomputed", "--algorithm.advantage", "critic"),
 )
 
 
