@@ -62,12 +62,13 @@ class ReplicaPool:
         self.stop()
 
     def wait_until_ready(self, timeout_s: float) -> None:
-        """Wait for every engine.
+        """Wait for every engine; from then on one that is silent is killed, to be restarted.
 
         Raises:
             RunError: one did not start; says why.
         """
         wait_until_ready(self.handles, "replica", timeout_s)
+        self.store.watch.remote()
 
     def load(self, version: int, files: Mapping[str, bytes]) -> None:
         """Have every replica serve an adapter of which nobody says what it would answer.
@@ -119,7 +120,6 @@ class ReplicaPool:
             slot = num_on_node.get(node, 0)
             num_on_node[node] = slot + 1
             self.handles.append(self._actor(name, group, slot))
-        self.store.watch.remote()
 
     def _actor(self, name: str, group: PlacementGroup, slot: int) -> Any:
         gpu = self._engine.device == "gpu"

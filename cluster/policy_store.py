@@ -94,7 +94,10 @@ class PolicyStore:
         return self._policies.get(version)
 
     async def watch(self) -> None:
-        """Kill replicas that hang, to be restarted; returns when all are gone for good."""
+        """Kill replicas that hang, to be restarted; returns when all are gone for good.
+
+        Begin when each has started.
+        """
         await self._replicas.watch()
 
     async def _prove(self, version: int) -> None:

@@ -47,26 +47,25 @@ class Replicas:
         return await asyncio.gather(*calls, return_exceptions=True)
 
     async def watch(self) -> None:
-        """Kill whichever does not answer; returns when all are gone for good."""
+        """Kill whichever does not answer; returns when all are gone for good.
+
+        Begin when each has started: of starts after that Ray tells.
+        """
         await asyncio.gather(*map(self._watch, self._names))
 
     async def _watch(self, name: str) -> None:
-        timeout_s = None
         while True:
             try:
-                await self._call(name, timeout_s, "ping")
+                await self._call(name, self._silence_timeout_s, "ping")
             except GoneError:
                 return
             except AwayError:
                 pass
             except Exception as error:  # whatever it was, the next hang is to be seen
                 print(f"{name} answered a ping with {error!r}", file=sys.stderr, flush=True)
-            # Until its first answer it is being started, however long that takes. Later on Ray
-            # tells of a start under way.
-            timeout_s = self._silence_timeout_s
             await asyncio.sleep(_PING_EVERY_S)
 
-    async def _call(self, name: str, timeout_s: float | None, method: str, *args: Any) -> Any:
+    async def _call(self, name: str, timeout_s: float, method: str, *args: Any) -> Any:
         handle = self._handle(name)
         try:
             return await _within(getattr(handle, method).remote(*args), timeout_s)
@@ -92,14 +91,12 @@ class Replicas:
         return self._handles[name]
 
 
-async def _within(answer: Awaitable[Any], timeout_s: float | None) -> Any:
+async def _within(answer: Awaitable[Any], timeout_s: float) -> Any:
     """An answer, or TimeoutError.
 
     The time is counted in looks: where this process too was stopped, or starved, nobody was
     silent.
     """
-    if timeout_s is None:
-        return await answer
     waiting = asyncio.ensure_future(answer)
     for _ in range(math.ceil(timeout_s / _LOOK_S)):
         if (await asyncio.wait([waiting], timeout=_LOOK_S))[0]:

@@ -226,7 +226,17 @@ async def test_a_request_to_a_lone_replica_that_hangs_waits_for_it(
 async def test_one_that_hangs_for_ever_ends_the_run(pool: Callable[..., ReplicaPool]) -> None:
     made = pool(ALONE, max_restarts=1)
     with pytest.raises(FatalPolicyError, match="every replica is gone"):
-        await ask(made, 0, "stop", patience_s=600.0)  # its restart may be slow
+        await ask(made, 0, "stop", patience_s=240.0)
+
+
+async def test_one_that_hangs_before_its_first_answer_is_killed() -> None:
+    with ReplicaPool("hangs-early", "0", ALONE, 1, LightReplica) as made:
+        (before,) = pids(made)
+        os.kill(before, signal.SIGSTOP)
+        made.store.watch.remote()
+        answer = await ask(made, 0)
+    assert answer.text.endswith(" base False")
+    assert not answer.text.startswith(str(before))
 
 
 def test_one_that_starts_slowly_is_left_alone(pool: Callable[..., ReplicaPool]) -> None:

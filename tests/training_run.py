@@ -1,5 +1,6 @@
 """A training run on a real Ray with light stand-ins: its workers, and the one who learns."""
 
+import contextlib
 import functools
 import json
 import os
@@ -208,11 +209,12 @@ def stand(folder: Path, **how: Any) -> Any:
 
 def kill_ledger() -> None:
     """kill -9."""
-    (process,) = (
-        child
-        for child in psutil.Process().children(recursive=True)
-        if "ray::TrainingLedger" in " ".join(child.cmdline())
-    )
+    found = []
+    for child in psutil.Process().children(recursive=True):
+        with contextlib.suppress(psutil.NoSuchProcess):  # a zombie's error is one of these
+            if "ray::TrainingLedger" in " ".join(child.cmdline()):
+                found.append(child)
+    (process,) = found
     process.send_signal(signal.SIGKILL)
     process.wait(30)
 
