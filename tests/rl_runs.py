@@ -1,15 +1,43 @@
 """Runs of `jobs.rl` as their tests start and judge them."""
 
 import json
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from tests.running import alive_with, run_job, wait_for
+
 PRESET = "configs/ci/rl.toml"
 LOCAL = ("--cluster.address", "local")
+NUM_STEPS = 2
 SHORT = (
     *("--env.length", "12", "--play.reward.strategy", "achievements"),
     *("--play.reward.idle_penalty", "-0.05"),  # few plays of a group are alike then
 )
+
+
+SYNC = (
+    *(PRESET, *SHORT, "--max_staleness", "0", "--num_steps", str(NUM_STEPS)),
+    *("--evaluation.every_steps", str(NUM_STEPS), "--checkpoint.final", "last"),
+    *("--algorithm.old_logprobs", "recomputed", "--algorithm.advantage", "critic"),
+)
+
+
+@dataclass(frozen=True)
+class Ended:
+    """An undisturbed synchronous run, and what it said."""
+
+    run: Path
+    said: str
+
+
+def undisturbed(folder: Path) -> Ended:
+    """On a Ray of its own, of which nothing remains."""
+    run, mark = folder / "run", {"PICKAXE_TEST_RUN": str(folder)}
+    done = run_job("rl", *SYNC, "--output", str(run), *LOCAL, env=mark, timeout_s=600.0)
+    assert done.returncode == 0, done.stdout + done.stderr
+    wait_for(lambda: not alive_with("PICKAXE_TEST_RUN", str(folder)), timeout_s=30.0)
+    return Ended(run, done.stdout)
 
 
 def lines(run: Path) -> list[dict[str, Any]]:

@@ -64,7 +64,9 @@ def wait_for(what: Callable[[], Any], timeout_s: float = 60.0) -> Any:
         TimeoutError: it never was.
     """
     deadline = time.monotonic() + timeout_s
-    while time.monotonic() < deadline:
+    is_over = False
+    while not is_over:
+        is_over = time.monotonic() > deadline  # before the look: where this process was stopped
         answer = what()
         if answer:
             return answer
@@ -105,8 +107,12 @@ def engine_processes(replica_pid: int) -> list[psutil.Process]:
     Not by their titles: setproctitle finds the place of a process's title by the first of its
     environment variables, and quietly sets none where that one has been changed.
     """
-    children = psutil.Process(replica_pid).children(recursive=True)
-    return [child for child in children if "resource_tracker" not in " ".join(child.cmdline())]
+    found = []
+    for child in psutil.Process(replica_pid).children(recursive=True):
+        with contextlib.suppress(psutil.NoSuchProcess):
+            if "resource_tracker" not in " ".join(child.cmdline()):
+                found.append(child)
+    return found
 
 
 def alive_with(variable: str, value: str) -> list[psutil.Process]:
@@ -149,8 +155,14 @@ def ray_cluster(folder: Path, num_cpus: int = 2) -> Iterator[Cluster]:
             process.wait(30)
         except subprocess.TimeoutExpired:
             process.kill()
-        for left in cluster.processes(""):
-            left.kill()
+        kill_all(cluster)
+
+
+def kill_all(cluster: Cluster) -> None:
+    """kill -9 of its processes, some of which may just be ending."""
+    for process in cluster.processes(""):
+        with contextlib.suppress(psutil.NoSuchProcess):
+            process.kill()
 
 
 @contextlib.contextmanager
@@ -159,8 +171,7 @@ def train_cluster(folder: Path, num_cpus: int = 2) -> Iterator[Cluster]:
     would wait half a minute for it."""
     with ray_cluster(folder, num_cpus) as started:
         yield started
-        for process in started.processes(""):
-            process.kill()
+        kill_all(started)
         started.process.wait(30)
 
 

@@ -1,5 +1,6 @@
 """The ledger on a real Ray, with workers that dawdle, die and are refused."""
 
+import os
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -45,6 +46,25 @@ class Stand:
         return Played(played.summary(), credit_of(played)), played
 
 
+class DeafOnce(Stand):
+    """Dies of its first play; back again it answers nothing, until it is killed."""
+
+    def __init__(self, lives: Path) -> None:
+        super().__init__({})
+        self.number = len(list(lives.iterdir()))
+        (lives / str(self.number)).touch()
+
+    def turns(self) -> dict[str, int]:
+        if self.number == 1:
+            time.sleep(600)
+        return super().turns()
+
+    def play(self, spec: EpisodeSpec) -> tuple[Played, Trajectory]:
+        if self.number == 0:
+            os._exit(1)
+        return super().play(spec)
+
+
 class BrokenWriter:
     def write(self, name: str, *trajectories: Trajectory) -> None:
         raise RunError("can't write traces: No space left on device")
@@ -65,9 +85,9 @@ def start(
     return _watch(ray.remote(LedgerActor).options(num_cpus=0).remote(setup, workers, writer))
 
 
-def worker(*args: Any, max_restarts: int = 0) -> Any:
+def worker(*args: Any, max_restarts: int = 0, kind: type = Stand) -> Any:
     options = {"num_cpus": 0, "max_concurrency": 4, "max_restarts": max_restarts}
-    return ray.remote(Stand).options(**options).remote(*args)
+    return ray.remote(kind).options(**options).remote(*args)
 
 
 def stored(traces: Path) -> list[int]:
@@ -82,8 +102,10 @@ def test_every_episode_is_played_and_written_once(tmp_path: Path) -> None:
 
 
 def test_a_slow_workers_episode_is_played_by_another(tmp_path: Path) -> None:
-    # The first worker takes seed 0 slowly; after a second the other gets it too.
-    news = list(start([worker({0: 6.0}), worker({})], tmp_path, timeout_s=1.0))
+    # The first worker takes seed 0 slowly; after three seconds the other gets it too.
+    workers = [worker({0: 60.0}, max_restarts=3), worker({}, max_restarts=3)]
+    ray.get([worker.turns.remote() for worker in workers])
+    news = list(start(workers, tmp_path, timeout_s=3.0))
     assert stored(tmp_path) == list(range(6))
     assert news[-1].num_replayed >= 1
     assert news[-1].counts["finished"] == 6
@@ -97,6 +119,13 @@ def test_a_worker_that_hangs_is_restarted(tmp_path: Path) -> None:
     assert "no decision for 1 s" in reasons
     assert "its worker died" in reasons
     assert stored(tmp_path) == [1, 2, 3, 4, 5]
+
+
+def test_a_worker_that_comes_back_deaf_is_restarted_again(tmp_path: Path) -> None:
+    (lives := tmp_path / "lives").mkdir()
+    news = list(start([worker(lives, max_restarts=2, kind=DeafOnce)], tmp_path, timeout_s=5.0))
+    assert news[-1].counts["finished"] == 6
+    assert [life.name for life in sorted(lives.iterdir())] == ["0", "1", "2"]
 
 
 def test_when_every_worker_is_gone_the_run_fails(tmp_path: Path) -> None:

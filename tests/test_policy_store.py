@@ -200,7 +200,7 @@ async def test_a_request_to_a_replica_that_hangs_is_answered_by_another(
     first, second = pids(made)
     answer = await ask(made, 0, f"stop {first}")
     assert answer.text == f"{second} base False"
-    assert not psutil.pid_exists(first)
+    wait_for(lambda: not psutil.pid_exists(first))
     wait_for(lambda: pids_or_none(made) not in (None, [first, second]))
 
 
@@ -239,10 +239,14 @@ async def test_one_that_hangs_before_its_first_answer_is_killed() -> None:
     assert not answer.text.startswith(str(before))
 
 
-def test_one_that_starts_slowly_is_left_alone(pool: Callable[..., ReplicaPool]) -> None:
-    """Its start takes twice the time after which silence is a fault."""
-    made = pool(ALONE, max_restarts=0, model="8")
-    assert len(pids(made)) == 1
+async def test_one_that_starts_slowly_is_left_alone(pool: Callable[..., ReplicaPool]) -> None:
+    """Its start takes twice the time after which silence is a fault; once more and it is gone."""
+    made = pool(ALONE, max_restarts=1, model="8")
+    (before,) = pids(made)
+    os.kill(before, signal.SIGKILL)
+    answer = await ask(made, 0)
+    assert answer.text.endswith(" base False")
+    assert not answer.text.startswith(str(before))
 
 
 async def test_a_version_that_fails_its_proof_after_a_restart_ends_the_run(

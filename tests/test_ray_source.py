@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from cluster.training.dealing import Share
 from cluster.training.evaluations import Evaluation, World
 from learners.rl import ray_source
 from learners.rl.ray_source import RaySource
@@ -48,3 +49,17 @@ def test_an_evaluation_that_was_told_outlives_a_ledger_that_forgot_it(
     assert [one.step for one in source.evaluations(wait_for=[2, 4])] == [2, 4]
     asked = [call for call in ledger.calls if call[0] == "evaluate"]
     assert asked == [("evaluate", step, step + 1) for step in (2, 4, 4, 4)]
+
+
+def test_a_ledger_that_has_no_batch_is_told_again_what_is_published(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It may have been killed before a worker heard of it, and wait for that version."""
+    monkeypatch.setattr(ray_source.ray, "get", lambda answer: answer)
+    monkeypatch.setattr(ray_source.ray, "put", lambda files: files)
+    share = Share(step=1, groups=(), mine=(), stats={})
+    ledger = Remote(batch=[None, None, share])
+    source = RaySource(ledger, Remote(), tmp_path, 0, 1)
+    source.publish(PolicyVersion(version=2, files={}, canary=CANARY))
+    assert source.batch(1).step == 1
+    assert [call for call in ledger.calls if call[0] == "serve"] == [("serve", 2)] * 3

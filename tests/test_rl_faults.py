@@ -15,7 +15,17 @@ from cluster.run_folder import RunFolder
 from cluster.traces import read_trajectories
 from configs.load import load
 from configs.rl import RlConfig
-from tests.rl_runs import PRESET, SHORT, check_account, last_step, lines, summary
+from tests.rl_runs import (
+    NUM_STEPS,
+    PRESET,
+    SHORT,
+    SYNC,
+    Ended,
+    check_account,
+    last_step,
+    lines,
+    summary,
+)
 from tests.running import Cluster, job, run_job, train_cluster, wait_for
 
 pytestmark = [
@@ -35,11 +45,6 @@ NEWEST = (
     *("--turn_version", "newest", "--learner.num_workers", "2"),
     # Versions change while episodes are under way: playing takes longer than learning.
     *("--cluster.episodes_per_worker", "4", "--algorithm.train_fraction", "0.5"),
-)
-SYNC = (
-    *(PRESET, *SHORT, "--max_staleness", "0", "--num_steps", "2"),
-    *("--evaluation.every_steps", "none", "--checkpoint.final", "last"),
-    *("--algorithm.old_logprobs", "recomputed", "--algorithm.advantage", "critic"),
 )
 
 
@@ -94,17 +99,8 @@ def check_versions(run: Path) -> None:
     assert any(len(several) > 1 for several in versions.values())
 
 
-@pytest.fixture(scope="module")
-def synchronous(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """An undisturbed synchronous run."""
-    run = tmp_path_factory.mktemp("synchronous") / "run"
-    done = run_job("rl", *SYNC, "--output", str(run), env=cluster.env, timeout_s=600.0)
-    assert done.returncode == 0, done.stdout + done.stderr
-    return run
-
-
 def test_a_synchronous_run_that_a_full_disk_broke_off_ends_as_one_undisturbed(
-    synchronous: Path, cluster: Cluster, tmp_path: Path
+    undisturbed_rl: Ended, cluster: Cluster, tmp_path: Path
 ) -> None:
     """Bit for bit: the last bits of the engine's log-probabilities, which depend on what else was
     in a batch, are in no gradient."""
@@ -118,12 +114,11 @@ def test_a_synchronous_run_that_a_full_disk_broke_off_ends_as_one_undisturbed(
             runs_out_of_room(cluster, command, run)
         again = run_job("rl", *command, env=cluster.env, timeout_s=600.0)
         assert again.returncode == 0, again.stdout + again.stderr
-        check_account(run, 2)
-    assert summary(run)["adapter_sha256"] == summary(synchronous)["adapter_sha256"]
+        check_account(run, NUM_STEPS)
+    assert summary(run)["adapter_sha256"] == summary(undisturbed_rl.run)["adapter_sha256"]
     for figure in ("loss", "critic_explained_variance"):
-        assert [line[figure] for line in lines(run)] == [
-            line[figure] for line in lines(synchronous)
-        ]
+        undisturbed = [line[figure] for line in lines(undisturbed_rl.run)]
+        assert [line[figure] for line in lines(run)] == undisturbed
 
 
 def runs_out_of_room(cluster: Cluster, command: list[str], run: Path) -> None:

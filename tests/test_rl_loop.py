@@ -132,6 +132,15 @@ def killed_while_pruning(monkeypatch: pytest.MonkeyPatch) -> None:
     _kill(Checkpoints, "prune", 3, monkeypatch)
 
 
+def killed_while_removing_a_checkpoint(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(folder: Path, **options: Any) -> None:
+        if (folder / "state.pt").exists():
+            (folder / "adapter/adapter_config.json").unlink()
+            raise Killed
+
+    monkeypatch.setattr(learners.checkpoints.shutil, "rmtree", fail)
+
+
 def killed_while_noting_an_evaluation(monkeypatch: pytest.MonkeyPatch) -> None:
     _kill(Checkpoints, "amend", 1, monkeypatch)
 
@@ -191,6 +200,7 @@ def test_killed_at_any_call_and_started_again_it_ends_the_same(
         killed_in_an_update,
         killed_before_the_checkpoint_has_its_name,
         killed_while_pruning,
+        killed_while_removing_a_checkpoint,
         killed_while_noting_an_evaluation,
     ],
 )

@@ -143,7 +143,6 @@ async def test_an_evaluation_is_played_before_all_that_waits(running: Any) -> No
         run.worker.may_play.clear()
         await until(lambda: len(run.worker.asked) == 2)
         await run.ledger.evaluate(0, 1)
-        await asyncio.sleep(0.05)  # the ledger has heard
         run.worker.may_play.set()
         await until(lambda: len(run.worker.asked) == 10)
         assert [spec.seed for spec in run.worker.asked[2:4]] == [50, 51]

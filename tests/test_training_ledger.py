@@ -102,7 +102,7 @@ def test_the_step_after_is_waited_for_while_one_is_committed(tmp_path: Path, sta
 
 
 def test_a_killed_worker_costs_nothing_but_its_plays(tmp_path: Path, started: Any) -> None:
-    run = started(tmp_path, make_worker=functools.partial(stand, seconds=0.3))
+    run = started(tmp_path, make_worker=functools.partial(stand, seconds=2.0))
     run.call("serve", 1)
     wait_for(lambda: (tmp_path / "plays.jsonl").exists())
     kill_worker(run.workers[0])

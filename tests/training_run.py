@@ -220,8 +220,8 @@ def kill_ledger() -> None:
 
 
 def num_stored() -> int:
-    """Objects in the object store of this machine's Ray."""
-    told = memory_summary(stats_only=True)
+    """Objects in the object store of this process's Ray."""
+    told = memory_summary(ray.get_runtime_context().gcs_address, stats_only=True)
     found = re.search(r"Plasma memory usage .*?(\d+) objects", told)
     assert found is not None, told
     return int(found[1])

@@ -18,7 +18,7 @@ the frames among them. The writer is sent the same without the shares, the ledge
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from pathlib import Path
@@ -166,11 +166,12 @@ def _ledger_cpu_s() -> float:
     """Of the one ledger below this process, so far."""
     import psutil
 
-    (process,) = (
-        child
-        for child in psutil.Process().children(recursive=True)
-        if child.cmdline()[:1] and child.cmdline()[0].startswith("ray::TrainingLedger")
-    )
+    found = []
+    for child in psutil.Process().children(recursive=True):
+        with suppress(psutil.NoSuchProcess):  # of a zombie too
+            if " ".join(child.cmdline()).startswith("ray::TrainingLedger"):
+                found.append(child)
+    (process,) = found
     times = process.cpu_times()
     return float(times.user + times.system)
 

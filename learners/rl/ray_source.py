@@ -36,15 +36,18 @@ class RaySource:
         self._folder = folder
         self._rank = rank
         self._num_ranks = num_ranks
+        self._published: int | None = None
         self._evaluated: dict[int, PolicyVersion] = {}
         """By step: what is to be evaluated, and is not yet."""
         self._told: dict[int, Evaluation] = {}
         """By step: what has come of it. A ledger that is restarted knows it no more."""
 
     def batch(self, step: int) -> Share:
-        share = None
-        while share is None:  # the ledger answers after some seconds, with a batch or without
+        while True:
             share = _final(lambda: self._ledger.batch.remote(step, self._rank, self._num_ranks))
+            if share is not None:
+                break
+            self._serve()  # a ledger that was killed just after it was told may know it no more
         return Share(
             step=share.step,
             groups=share.groups,
@@ -64,8 +67,16 @@ class RaySource:
 
     def publish(self, policy: PolicyVersion) -> None:
         self._give_to_store(policy)
-        in_use = _final(lambda: self._ledger.serve.remote(policy.version))
-        _final(lambda: self._store.retire.remote(in_use))
+        self._published = policy.version
+        _final(lambda: self._store.retire.remote(self._serve()))
+
+    def _serve(self) -> Sequence[int]:
+        """Have new episodes played with what was published last; the versions in use."""
+        published = self._published
+        if published is None:  # that is another rank's part
+            return ()
+        in_use: Sequence[int] = _final(lambda: self._ledger.serve.remote(published))
+        return in_use
 
     def evaluate(self, step: int, policy: PolicyVersion) -> None:
         self._evaluated[step] = policy
