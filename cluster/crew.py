@@ -24,6 +24,8 @@ from cluster.versions import Order
 
 _LISTEN_S: Final = 1.0
 _TAKE_OVER_S: Final = 30.0
+_RETURN_S: Final = 300.0
+"""After it, one that died and has not answered since is taken to hang."""
 
 
 class Desk(Protocol):
@@ -55,9 +57,9 @@ class _Worker:
         if self.away_since is None:
             self.away_since = time.monotonic()
 
-    def is_silent(self, timeout_s: float) -> bool:
-        """Away for longer than a start takes."""
-        return self.away_since is not None and time.monotonic() - self.away_since > timeout_s
+    def is_lost(self) -> bool:
+        """Away for longer than a start may take."""
+        return self.away_since is not None and time.monotonic() - self.away_since > _RETURN_S
 
 
 class Crew:
@@ -103,7 +105,7 @@ class Crew:
                     worker.overdue.append(attempt)
         for worker in self._workers:
             is_stuck = worker.overdue and len(worker.overdue) == len(worker.playing)
-            if worker.is_silent(self._ledger.timeout_s) or (is_stuck and not worker.away_since):
+            if worker.is_lost() or (is_stuck and not worker.away_since):
                 worker.away_since = time.monotonic()  # until it answers again
                 ray.kill(worker.handle, no_restart=False)
 

@@ -67,8 +67,7 @@ class Ledger:
         self._pending = deque(self._entries)
         self._counts = Counter({EpisodeState.PENDING: len(self._entries)})
         self._max_attempts = max_attempts
-        self.timeout_s = timeout_s
-        """An attempt without a decision for so long is overdue."""
+        self._timeout_s = timeout_s
         self.num_duplicates = 0
         """Results that came after another attempt's; discarded."""
         self.num_replayed = 0
@@ -121,7 +120,7 @@ class Ledger:
     def _begin(self, entry: Entry, worker: int, now: float) -> Attempt:
         self.num_replayed += entry.num_attempts > 0
         attempt = Attempt(entry.spec, entry.num_attempts, worker)
-        entry.until[attempt.number] = now + self.timeout_s
+        entry.until[attempt.number] = now + self._timeout_s
         entry.num_attempts += 1
         entry.under_way[attempt.number] = attempt
         self._move(entry, EpisodeState.PLAYING)
@@ -143,7 +142,7 @@ class Ledger:
         """An attempt has taken another decision: its time begins anew."""
         entry = self._entries[attempt.spec.id]
         if attempt.number in entry.under_way:
-            entry.until[attempt.number] = now + self.timeout_s
+            entry.until[attempt.number] = now + self._timeout_s
 
     def lost(self, attempt: Attempt, reason: str) -> None:
         """An attempt will not come back."""
@@ -165,7 +164,7 @@ class Ledger:
         for attempt in late:
             entry = self._entries[attempt.spec.id]
             entry.overdue.add(attempt.number)
-            entry.reasons.append(f"no decision for {self.timeout_s:g} s")
+            entry.reasons.append(f"no decision for {self._timeout_s:g} s")
             if not self._is_in_hand(entry):
                 self._again(entry)
         return late

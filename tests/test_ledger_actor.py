@@ -1,6 +1,5 @@
 """The ledger on a real Ray, with workers that dawdle, die and are refused."""
 
-import os
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -46,25 +45,6 @@ class Stand:
         return Played(played.summary(), credit_of(played)), played
 
 
-class DeafOnce(Stand):
-    """Dies of its first play; back again it answers nothing, until it is killed."""
-
-    def __init__(self, lives: Path) -> None:
-        super().__init__({})
-        self.number = len(list(lives.iterdir()))
-        (lives / str(self.number)).touch()
-
-    def turns(self) -> dict[str, int]:
-        if self.number == 1:
-            time.sleep(600)
-        return super().turns()
-
-    def play(self, spec: EpisodeSpec) -> tuple[Played, Trajectory]:
-        if self.number == 0:
-            os._exit(1)
-        return super().play(spec)
-
-
 class BrokenWriter:
     def write(self, name: str, *trajectories: Trajectory) -> None:
         raise RunError("can't write traces: No space left on device")
@@ -85,9 +65,9 @@ def start(
     return _watch(ray.remote(LedgerActor).options(num_cpus=0).remote(setup, workers, writer))
 
 
-def worker(*args: Any, max_restarts: int = 0, kind: type = Stand) -> Any:
+def worker(*args: Any, max_restarts: int = 0) -> Any:
     options = {"num_cpus": 0, "max_concurrency": 4, "max_restarts": max_restarts}
-    return ray.remote(kind).options(**options).remote(*args)
+    return ray.remote(Stand).options(**options).remote(*args)
 
 
 def stored(traces: Path) -> list[int]:
@@ -119,13 +99,6 @@ def test_a_worker_that_hangs_is_restarted(tmp_path: Path) -> None:
     assert "no decision for 1 s" in reasons
     assert "its worker died" in reasons
     assert stored(tmp_path) == [1, 2, 3, 4, 5]
-
-
-def test_a_worker_that_comes_back_deaf_is_restarted_again(tmp_path: Path) -> None:
-    (lives := tmp_path / "lives").mkdir()
-    news = list(start([worker(lives, max_restarts=2, kind=DeafOnce)], tmp_path, timeout_s=5.0))
-    assert news[-1].counts["finished"] == 6
-    assert [life.name for life in sorted(lives.iterdir())] == ["0", "1", "2"]
 
 
 def test_when_every_worker_is_gone_the_run_fails(tmp_path: Path) -> None:
