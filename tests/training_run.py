@@ -1,6 +1,5 @@
 """A training run on a real Ray with light stand-ins: its workers, and the one who learns."""
 
-import contextlib
 import functools
 import json
 import os
@@ -12,7 +11,6 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-import psutil
 import ray
 from ray._private.internal_api import memory_summary
 from ray.exceptions import RayTaskError
@@ -24,6 +22,7 @@ from cluster.training.dealing import Share
 from cluster.training.ledger import TrainingLedger
 from cluster.training.setup import GroupSetup, TrainingSetup
 from cluster.types import EpisodeSpec, Trajectory
+from jobs.benchmarks.ledger import ledger_process
 from tests.training_play import judge, played_with
 
 POLL_S = 0.1
@@ -209,12 +208,7 @@ def stand(folder: Path, **how: Any) -> Any:
 
 def kill_ledger() -> None:
     """kill -9."""
-    found = []
-    for child in psutil.Process().children(recursive=True):
-        with contextlib.suppress(psutil.NoSuchProcess):  # a zombie's error is one of these
-            if "ray::TrainingLedger" in " ".join(child.cmdline()):
-                found.append(child)
-    (process,) = found
+    process = ledger_process()
     process.send_signal(signal.SIGKILL)
     process.wait(30)
 

@@ -30,6 +30,8 @@ from jobs.benchmarks import median_of
 from jobs.benchmarks.episodes import episodes
 
 if TYPE_CHECKING:
+    import psutil
+
     from cluster.simulated import Step
 
 ROWS: Final = {
@@ -162,8 +164,8 @@ def _steps(size: Size, frame_size: int) -> _Taken:
     return taken
 
 
-def _ledger_cpu_s() -> float:
-    """Of the one ledger below this process, so far."""
+def ledger_process() -> "psutil.Process":
+    """The one ledger below this process."""
     import psutil
 
     found = []
@@ -172,7 +174,12 @@ def _ledger_cpu_s() -> float:
             if " ".join(child.cmdline()).startswith("ray::TrainingLedger"):
                 found.append(child)
     (process,) = found
-    times = process.cpu_times()
+    return process
+
+
+def _ledger_cpu_s() -> float:
+    """Of the ledger, so far."""
+    times = ledger_process().cpu_times()
     return float(times.user + times.system)
 
 
