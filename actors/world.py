@@ -3,6 +3,8 @@
 import collections
 import copy
 import functools
+import pickle
+import threading
 from typing import Any, Final
 
 import crafter
@@ -16,6 +18,9 @@ _BY_CHANCE: Final = {
     material for material, rules in constants.collect.items() if rules.get("probability", 1) < 1
 }
 """What can be collected from only now and then: grass, which may hide a sapling."""
+
+_GENERATING: Final = threading.Lock()
+"""The plays of a group begin together: they wait for one world, and do not each make it."""
 
 Cell = tuple[str | None, str | None]
 """Names of the art of a tile: its ground (None beyond the edge) and the object on it, if any."""
@@ -31,18 +36,13 @@ class World:
     """
 
     def __init__(self, area: tuple[int, int], view: tuple[int, int], seed: int) -> None:
+        with _GENERATING:
+            generated = _generated(area, seed)
+        self._world, self.player = pickle.loads(generated)
         self._env = copy.copy(_stock_env(area, view))
-        self._world = engine.World(area, constants.materials, (12, 12))
-        # The world of the first reset of `crafter.Env(seed=seed)`.
-        self._world.reset(seed=hash((seed, 1)) % (2**31 - 1))
-        self._world._chunks = collections.defaultdict(OrderedSet)
-        self._env._world = self._world
+        self._env._world, self._env._player = self._world, self.player
         self._env._step = 0
         self._env._update_time()
-        self.player = objects.Player(self._world, (area[0] // 2, area[1] // 2))
-        self._env._player = self.player
-        self._world.add(self.player)
-        worldgen.generate_world(self._world, self.player)
         self._reach = 2 * max(view)
         self._grid = _map_grid(view)
         self.noise: NDArray[np.float64] | None = None
@@ -133,6 +133,22 @@ class OrderedSet(dict[Any, None]):
 
     def remove(self, item: Any) -> None:
         del self[item]
+
+
+@functools.lru_cache(maxsize=64)
+def _generated(area: tuple[int, int], seed: int) -> bytes:
+    """World and player of the first reset of `crafter.Env(seed=seed)`, pickled.
+
+    Kept, as the plays of a group are of one world, and making it takes a hundred times as long
+    as having it again.
+    """
+    world = engine.World(area, constants.materials, (12, 12))
+    world.reset(seed=hash((seed, 1)) % (2**31 - 1))
+    world._chunks = collections.defaultdict(OrderedSet)
+    player = objects.Player(world, (area[0] // 2, area[1] // 2))
+    world.add(player)
+    worldgen.generate_world(world, player)
+    return pickle.dumps((world, player))
 
 
 @functools.cache

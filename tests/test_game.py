@@ -55,6 +55,15 @@ def test_an_unknown_action_is_refused_and_the_game_goes_on() -> None:
     assert game.observe().step == 0
 
 
+def test_a_play_of_a_world_leaves_the_next_ones_as_they_were() -> None:
+    first = Game(EnvConfig(), seed=3)
+    begun = first.observe(), first.draw(64).tolist()
+    then = [(first.step("move_left"), first.observe()) for _ in range(20)]
+    again = Game(EnvConfig(), seed=3)
+    assert (again.observe(), again.draw(64).tolist()) == begun
+    assert [(again.step("move_left"), again.observe()) for _ in range(20)] == then
+
+
 def test_a_negative_seed_is_refused() -> None:
     with pytest.raises(ValueError, match="seed -1 is negative"):
         Game(DAY, -1)

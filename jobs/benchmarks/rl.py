@@ -6,6 +6,9 @@ when everything has started, to the last one. Then, each in a process of its own
 answers the very requests that were recorded, as many at once, with the run's adapters; and one bare
 loop takes the very updates: the same rows, minibatches, loss and reference. Canaries are in both.
 
+As many plays are under way as staleness 1 lets in, the batch being learned from and the next: the
+tiny model's engine needs about as long for a step of few requests as of many.
+
 cpu_ratio: the run over bare vLLM and the bare loop that one would write with transformers and PEFT.
 cpu_ratio_own: over bare vLLM and a loop around Pickaxe's own update: what the rest of a run costs.
 Each is per token trained on. Run and bare sides alternate; a figure is the median of the repeats,
@@ -41,8 +44,10 @@ ROWS: Final = {
 Answer = TypeVar("Answer")
 _PRESET: Final = "configs/ci/rl.toml"
 _SETTINGS: Final = {
-    "num_steps": "3",
+    "num_steps": "4",
     "groups_per_step": "4",
+    "env.length": "48",
+    "cluster.episodes_per_worker": "32",
     "minibatch_size": "128",
     "algorithm.kl_coef": "0.01",
     "evaluation.every_steps": "none",

@@ -13,6 +13,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+from typing import Final
 
 from configs.rl import RlConfig
 from learners.checkpoints import ADAPTER
@@ -32,6 +33,9 @@ from learners.rl.samples import Sample, share_samples
 from learners.rl.source import Share, Source
 from learners.rl.update import Updater, UpdateResult
 from learners.step import DivergedError
+
+_MAX_COMPARED: Final = 64
+"""Decisions of a step, on each rank, on which engine and learner are compared: a forward pass."""
 
 
 class Training:
@@ -150,7 +154,7 @@ class Training:
         self._past.keep(self._learner.model, version)
         updates = updates_of([*lessons.advantages], config.minibatch_size, config.seed, share.step)
         rows = [[samples[place] for place in update if place in samples] for update in updates]
-        mismatch = self._updater.compare(rows[0], self._past)
+        mismatch = self._updater.compare(rows[0][:_MAX_COMPARED], self._past)
         return Learned(
             results=[self._update(part, share.step) for part in rows],
             mismatch=mismatch,
