@@ -1,6 +1,7 @@
 """What a game tells: how it ends, what a step did, what is observed."""
 
 import io
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -8,6 +9,7 @@ from crafter import objects
 from PIL import Image
 
 from actors.game import Game, encode_png
+from actors.world import _generated
 from cluster.names import ACTIONS, ITEMS, TILES
 from configs.play import EnvConfig
 from tests.worlds import DAY, material, random_actions, zombie
@@ -62,6 +64,13 @@ def test_a_play_of_a_world_leaves_the_next_ones_as_they_were() -> None:
     again = Game(EnvConfig(), seed=3)
     assert (again.observe(), again.draw(64).tolist()) == begun
     assert [(again.step("move_left"), again.observe()) for _ in range(20)] == then
+
+
+def test_plays_that_begin_together_make_their_world_once() -> None:
+    _generated.cache_clear()
+    with ThreadPoolExecutor(4) as threads:
+        list(threads.map(lambda _: Game(EnvConfig(), seed=3), range(4)))
+    assert _generated.cache_info().misses == 1
 
 
 def test_a_negative_seed_is_refused() -> None:
