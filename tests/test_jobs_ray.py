@@ -51,6 +51,12 @@ def parts(output: Path) -> list[Path]:
     return list((output / "traces" / "episodes").glob("*.parquet"))
 
 
+def kill_once_there_are_parts(cluster: Cluster, title: str, output: Path) -> None:
+    wait_for(lambda: parts(output))
+    wait_for(lambda: cluster.processes(title))[0].send_signal(signal.SIGKILL)
+    assert len(seeds_in(output)) < 64, "the play was over before the kill"
+
+
 def test_plain_python_starts_its_own_ray_and_leaves_nothing(tmp_path: Path) -> None:
     mark = {"PICKAXE_TEST_RUN": str(tmp_path)}
     done = run_job("collect", *SMALL, "--output", str(tmp_path / "run"), env=mark)
@@ -197,19 +203,17 @@ def metric(cluster: Cluster, name: str, ending: str = "") -> float:
 def test_a_killed_actor_costs_no_episode(cluster: Cluster, tmp_path: Path, title: str) -> None:
     output = tmp_path / "run"
     alone = ["--cluster.num_workers", "1", "--output", str(output)]
-    with job("collect", *slow("0-11"), *alone, env=cluster.env) as run:
-        wait_for(lambda: parts(output))
-        cluster.processes(title)[0].send_signal(signal.SIGKILL)
-        said, _ = run.communicate(timeout=200)
+    with job("collect", *slow("0-63"), *alone, env=cluster.env) as run:
+        kill_once_there_are_parts(cluster, title, output)
+        said, _ = run.communicate(timeout=400)
     assert run.returncode == 0, said
-    assert seeds_in(output) == list(range(12))
+    assert seeds_in(output) == list(range(64))
 
 
 def test_a_killed_ledger_ends_the_run_with_its_name(cluster: Cluster, tmp_path: Path) -> None:
     output = tmp_path / "run"
-    with job("collect", *slow("0-39"), "--output", str(output), env=cluster.env) as run:
-        wait_for(lambda: parts(output))
-        cluster.processes("ray::LedgerActor")[0].send_signal(signal.SIGKILL)
+    with job("collect", *slow("0-63"), "--output", str(output), env=cluster.env) as run:
+        kill_once_there_are_parts(cluster, "ray::LedgerActor", output)
         said, _ = run.communicate(timeout=100)
     assert run.returncode == 1
     # Ray's own notice of a killed worker may come after it.

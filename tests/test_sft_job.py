@@ -157,7 +157,7 @@ def test_a_killed_driver_leaves_no_worker_and_a_killed_worker_costs_no_step(
     last = max(steps(tmp_path))
     with job("sft", *command(tmp_path, data), env=cluster.env) as again:
         wait_for(lambda: max(steps(tmp_path)) > last, timeout_s=200.0)
-        cluster.processes("ray::RayTrainWorker")[0].send_signal(signal.SIGKILL)
+        wait_for(lambda: cluster.processes("ray::RayTrainWorker"))[0].send_signal(signal.SIGKILL)
         said, _ = again.communicate(timeout=200)
     assert again.returncode == 0, said
     assert "going on after step" in said
@@ -172,7 +172,7 @@ def test_workers_that_die_too_often_end_the_run_with_the_cause(
     never = ["--cluster.max_failures", "0"]
     with job("sft", *command(tmp_path, data), *never, env=cluster.env) as run:
         wait_for(lambda: steps(tmp_path), timeout_s=200.0)
-        cluster.processes("ray::RayTrainWorker")[0].send_signal(signal.SIGKILL)
+        wait_for(lambda: cluster.processes("ray::RayTrainWorker"))[0].send_signal(signal.SIGKILL)
         said, _ = run.communicate(timeout=100)
     assert run.returncode == 1
     assert said.splitlines()[-1].startswith("failed: training died: worker ")
