@@ -9,6 +9,7 @@ import os
 import signal
 import time
 from collections.abc import Mapping
+from typing import NoReturn
 
 import ray
 
@@ -75,7 +76,7 @@ class StandIn(Engine):
         if request.version not in self.versions:
             raise PolicyError(f"version {request.version} is not among {self.versions}")
         if request.text == "stop" or request.text == f"stop {os.getpid()}":
-            os.kill(os.getpid(), signal.SIGSTOP)
+            hang()
         await asyncio.sleep(0)
         content = self._files.get(request.version, b"base").decode()
         proved = self._canaries.get(request.version) is not None
@@ -89,7 +90,7 @@ class StandIn(Engine):
         assert len(self._files) < self._max_versions
         first = is_first_of_its_name()
         if files == HANG and first:
-            os.kill(os.getpid(), signal.SIGSTOP)
+            hang()
         if files == DIE and first:
             os._exit(1)
         if files == REFUSED or (files == SPOILT and was_restarted()):
@@ -100,6 +101,13 @@ class StandIn(Engine):
 
     async def unload(self, version: int) -> None:
         del self._files[version], self._canaries[version]
+
+
+def hang() -> NoReturn:
+    """Stop this process. This thread may run on for a moment: another takes the signal."""
+    os.kill(os.getpid(), signal.SIGSTOP)
+    while True:
+        time.sleep(1.0)
 
 
 def was_restarted() -> bool:

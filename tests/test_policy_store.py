@@ -233,6 +233,7 @@ async def test_one_that_hangs_before_its_first_answer_is_killed() -> None:
     with ReplicaPool("hangs-early", "0", ALONE, 1, LightReplica) as made:
         (before,) = pids(made)
         os.kill(before, signal.SIGSTOP)
+        wait_for(lambda: psutil.Process(before).status() == psutil.STATUS_STOPPED)
         made.store.watch.remote()
         answer = await ask(made, 0)
     assert answer.text.endswith(" base False")
