@@ -62,7 +62,7 @@ def test_plain_python_starts_its_own_ray_and_leaves_nothing(tmp_path: Path) -> N
     done = run_job("collect", *SMALL, "--output", str(tmp_path / "run"), env=mark)
     assert done.returncode == 0, done.stderr
     assert seeds_in(tmp_path / "run") == list(range(12))
-    wait_for(lambda: not alive_with("PICKAXE_TEST_RUN", str(tmp_path)), timeout_s=20.0)
+    wait_for(lambda: not alive_with("PICKAXE_TEST_RUN", str(tmp_path)))
 
 
 @pytest.fixture(scope="module")

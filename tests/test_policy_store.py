@@ -158,7 +158,7 @@ def test_what_is_old_and_not_in_use_is_retired(pool: Callable[..., ReplicaPool])
     for version in (1, 2, 3, 4):
         publish(made, version, adapter(str(version)))
     ray.get(made.store.retire.remote([2]))
-    wait_for(lambda: versions(made) == [(0, 2, 4), (0, 2, 4)], timeout_s=5)
+    wait_for(lambda: versions(made) == [(0, 2, 4), (0, 2, 4)])
     kept = [ray.get(made.store.policy.remote(version)) is not None for version in (1, 2, 3, 4)]
     assert kept == [False, True, False, True]
 
@@ -175,7 +175,7 @@ def test_a_retired_version_may_come_back(pool: Callable[..., ReplicaPool]) -> No
     for version in (1, 2):
         publish(made, version, adapter(str(version)))
     ray.get(made.store.retire.remote([]))
-    wait_for(lambda: versions(made) == [(0, 2), (0, 2)], timeout_s=5)
+    wait_for(lambda: versions(made) == [(0, 2), (0, 2)])
     publish(made, 1, adapter("1"))
     assert versions(made) == [(0, 1, 2), (0, 1, 2)]
 
